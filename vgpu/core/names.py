@@ -1,0 +1,29 @@
+"""Every label, annotation, resource and environment name that leaves the process, written once."""
+
+# Node labels.
+LABEL_PROFILE = "vgpu.type"  # v100-8q-8GB: the slot type of every slot on the node
+LABEL_PROFILE_LEGACY = "virtual.gpu.type"  # the key of the talk's own sample pod; read, never written
+LABEL_PHYSICAL_GPU = "vgpu.physical-gpu"  # UUID of the card below; a guest cannot see it, whoever runs the host writes it
+LABEL_SCHEDULER_POLICY = "vgpu.scheduler-policy"  # best-effort | equal-share | fixed-share
+LABEL_DEVICE_KIND = "vgpu.device-kind"  # real | emulated
+
+# Pod labels and annotations.
+LABEL_POOL = "vgpu-serve.io/pool"  # the worker pool (one per slot type) a worker belongs to
+ANNOTATION_PREFERRED_NODES = "vgpu-serve.io/preferred-nodes"  # on a pool's Deployment: comma-separated, best first
+ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+
+# Extended resources.
+RESOURCE_GPU = "nvidia.com/gpu"  # one whole vGPU of a guest node
+
+# Environment of a worker: its slot.
+ENV_SLOT_ID = "VGPU_SLOT_ID"  # node/index
+ENV_SLOT_PROFILE = "VGPU_SLOT_PROFILE"  # v100-8q-8GB
+ENV_SLOT_UNITS = "VGPU_SLOT_UNITS"
+ENV_SLOT_FRAMEBUFFER_MIB = "VGPU_SLOT_FRAMEBUFFER_MIB"
+ENV_SLOT_MOST_PER_GPU = "VGPU_SLOT_MOST_PER_GPU"
+ENV_SLOT_POLICY = "VGPU_SLOT_SCHEDULER_POLICY"
+ENV_DEVICE_KIND = "VGPU_DEVICE_KIND"  # real | emulated
+ENV_EMULATOR_SOCKET = "VGPU_EMULATOR_SOCKET"  # the arbiter of the emulated GPU this slot is cut from
+ENV_VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+ENV_METRICS_ADDRESS = "VGPU_METRICS_ADDRESS"  # host:port of the worker's own /metrics
+ENV_FAKE_NVML_STATE = "VGPU_FAKE_NVML_STATE"  # the state file that the fake libnvidia-ml reads
