@@ -3,16 +3,22 @@
 # Node labels.
 LABEL_PROFILE = "vgpu.type"  # v100-8q-8GB: the slot type of every slot on the node
 LABEL_PROFILE_LEGACY = "virtual.gpu.type"  # the key of the talk's own sample pod; read, never written
-LABEL_PHYSICAL_GPU = "vgpu.physical-gpu"  # UUID of the card below; a guest cannot see it, whoever runs the host writes it
+LABEL_PHYSICAL_GPU = (
+    "vgpu.physical-gpu"  # UUID of the card below; a guest cannot see it, whoever runs the host writes it
+)
 LABEL_SCHEDULER_POLICY = "vgpu.scheduler-policy"  # best-effort | equal-share | fixed-share
 LABEL_DEVICE_KIND = "vgpu.device-kind"  # real | emulated
 
 # Pod labels and annotations.
+LABEL_WORKER = "vgpu-serve.io/worker"  # on a Ray node: the worker pod it runs in
 LABEL_POOL = "vgpu-serve.io/pool"  # the worker pool (one per slot type) a worker belongs to
 ANNOTATION_PREFERRED_NODES = "vgpu-serve.io/preferred-nodes"  # on a pool's Deployment: comma-separated, best first
+ANNOTATION_SLOT = "vgpu-serve.io/slot"  # on a pod: the slot it holds, node/index; several with commas
 ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 # Extended resources.
+RAY_RESOURCE_HEAD = "vgpu_head"  # on the Ray head node: what holds no slot runs there
+RAY_RESOURCE_SLOT = "vgpu_slot"  # on a Ray node: one per slot; a replica asks for one
 RESOURCE_GPU = "nvidia.com/gpu"  # one whole vGPU of a guest node
 
 # Environment of a worker: its slot.
@@ -23,6 +29,8 @@ ENV_SLOT_FRAMEBUFFER_MIB = "VGPU_SLOT_FRAMEBUFFER_MIB"
 ENV_SLOT_MOST_PER_GPU = "VGPU_SLOT_MOST_PER_GPU"
 ENV_SLOT_POLICY = "VGPU_SLOT_SCHEDULER_POLICY"
 ENV_DEVICE_KIND = "VGPU_DEVICE_KIND"  # real | emulated
+ENV_WORKER = "VGPU_WORKER"  # the worker pod's name
+ENV_EMULATED_COST_RATIO = "VGPU_EMULATED_COST_RATIO"  # emulated GPU's time over the reference engine's
 ENV_EMULATOR_SOCKET = "VGPU_EMULATOR_SOCKET"  # the arbiter of the emulated GPU this slot is cut from
 ENV_VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 ENV_METRICS_ADDRESS = "VGPU_METRICS_ADDRESS"  # host:port of the worker's own /metrics

@@ -1,0 +1,106 @@
+"""Guardrails: ordered steps that may only make a recommendation safer, each with its reason.
+
+Fast up, slow down, never down on missing data, always within bounds. The order is part of the rule: bounds come last
+because they are the operator's word, so they hold even while everything else would rather wait.
+"""
+
+import math
+from collections.abc import Callable
+
+from autoscaler.core.decision import Reason, Stage, Step, numbers
+from autoscaler.core.policy import Situation
+
+Guardrail = Callable[[Situation, int], Step | None]
+"""Takes the situation and the count so far; a step when it changes the count, None when it has no objection."""
+
+
+def apply(situation: Situation, count: int) -> tuple[Step, ...]:
+    """Run every guardrail in order over a recommended count; the last step's `after` is the guarded count."""
+    steps: list[Step] = []
+    for guardrail in GUARDRAILS:
+        step = guardrail(situation, count)
+        if step is not None:
+            steps.append(step)
+            count = step.after
+    return tuple(steps)
+
+
+def hold_without_data(situation: Situation, count: int) -> Step | None:
+    """Never fall while an input of the fall is missing."""
+    gaps = situation.signals.gaps
+    if count >= situation.current or not gaps:
+        return None
+    return _step(count, situation.current, Reason.NO_FRESH_METRICS, gaps=len(gaps))
+
+
+def wait_for_cold_start(situation: Situation, count: int) -> Step | None:
+    """Do not fall while replicas are on their way: their effect has not been seen."""
+    pending = situation.state.pending
+    if count >= situation.current or not pending:
+        return None
+    return _step(count, situation.current, Reason.COLD_START_PENDING, pending=pending)
+
+
+def worst_need(situation: Situation, count: int) -> Step | None:
+    """Fall no further than the largest need of the scale-down window."""
+    if count >= situation.current:
+        return None
+    largest = situation.state.needs.largest(situation.now_s)
+    floor = situation.current if largest is None else min(situation.current, largest)
+    if floor <= count:
+        return None
+    return _step(count, floor, Reason.WORST_NEED, window_s=situation.spec.scale_down_window_s)
+
+
+def settle(situation: Situation, count: int) -> Step | None:
+    """After a change wait until it can be seen, longer before a fall than before a rise."""
+    changed_s = situation.state.changed_s
+    if count == situation.current or changed_s is None:
+        return None
+    settings = situation.guardrails
+    since_s = situation.now_s - changed_s
+    if since_s >= (settings.settle_up_s if count > situation.current else settings.settle_down_s):
+        return None
+    return _step(count, situation.current, Reason.SETTLING, since_s=since_s)
+
+
+def step_limit(situation: Situation, count: int) -> Step | None:
+    """Rise by a factor or a number, whichever is more; fall by one."""
+    current, settings = situation.current, situation.guardrails
+    # The ceiling: with a factor of 1.1 and 2 replicas, 2.2 would floor to 2 for ever.
+    highest = max(math.ceil(current * settings.step_up_ratio), current + settings.step_up_count)
+    allowed = min(max(count, current - 1), highest)
+    return None if allowed == count else _step(count, allowed, Reason.STEP_LIMIT)
+
+
+def give_up_pending(situation: Situation, count: int) -> Step | None:
+    """After replicas failed to start in time, count only what runs and add none for a while."""
+    until_s = situation.state.backoff_until_s
+    runs = situation.state.running
+    if until_s is None or situation.now_s >= until_s or count <= runs:
+        return None
+    return _step(count, runs, Reason.PENDING_EXPIRED)
+
+
+def bounds(situation: Situation, count: int) -> Step | None:
+    """Stay between the least and the most the operator allows."""
+    spec = situation.spec
+    bounded = min(max(count, spec.min_replicas), spec.max_replicas)
+    if bounded == count:
+        return None
+    return _step(count, bounded, Reason.BOUNDS, min_replicas=spec.min_replicas, max_replicas=spec.max_replicas)
+
+
+GUARDRAILS: tuple[Guardrail, ...] = (
+    hold_without_data,
+    wait_for_cold_start,
+    worst_need,
+    settle,
+    step_limit,
+    give_up_pending,
+    bounds,
+)
+
+
+def _step(before: int, after: int, reason: Reason, **seen: float) -> Step:
+    return Step(stage=Stage.GUARDRAIL, before=before, after=after, reason=reason, numbers=numbers(**seen))

@@ -1,0 +1,224 @@
+"""What was seen this tick, and what could not be seen and why.
+
+Times are the autoscaler's own clock in seconds, stamped when a reading was taken. A reading that is absent is listed
+under `missing` with a reason: absence is unknown, never zero.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from autoscaler.core.histogram import Histogram
+
+
+class Source(StrEnum):
+    """What a reading is about."""
+
+    REPLICA = "replica"
+    DEPLOYMENT = "deployment"
+    POOL = "pool"
+    SLOT = "slot"
+    SIGNAL = "signal"
+
+
+class MissingReason(StrEnum):
+    """Why a reading or a signal is not there."""
+
+    NOT_SEEN = "not_seen"
+    UNREACHABLE = "unreachable"
+    STALE = "stale"
+    TOO_FEW_SAMPLES = "too_few_samples"
+    TOO_FEW_REQUESTS = "too_few_requests"
+    NO_TRAFFIC = "no_traffic"
+    NO_REPLICAS = "no_replicas"
+    UNSUPPORTED = "unsupported"
+    """The device cannot say (NVML on MIG, for instance). A fact and not a gap: it holds nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A reading or signal that is not there."""
+
+    source: Source
+    name: str
+    reason: MissingReason
+    age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What one replica has counted since its process started; every number only grows.
+
+    answered  replies that did the work, the client's own errors included
+    refused   429 and 503: demand that was turned away
+    failed    the other 5xx, passed deadlines included
+    duration  how long requests took from arrival to reply, refused ones left out
+    engine_busy_s  time with work on the engine, waiting for its time slice included: 1 s/s is a full slot
+    """
+
+    answered: int
+    refused: int
+    failed: int
+    duration: Histogram
+    engine_busy_s: float
+
+    def __post_init__(self) -> None:
+        for name in ("answered", "refused", "failed", "engine_busy_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; a counter is at least 0")
+
+    @property
+    def ended(self) -> int:
+        """Requests that left the replica, whatever became of them."""
+        return self.answered + self.refused + self.failed
+
+    def minus(self, earlier: "Counters") -> "Counters | None":
+        """What was counted since `earlier`; None when any counter fell, for then another process counts."""
+        duration = self.duration.minus(earlier.duration)
+        grown = (
+            self.answered >= earlier.answered
+            and self.refused >= earlier.refused
+            and self.failed >= earlier.failed
+            and self.engine_busy_s >= earlier.engine_busy_s
+        )
+        if duration is None or not grown:
+            return None
+        return Counters(
+            answered=self.answered - earlier.answered,
+            refused=self.refused - earlier.refused,
+            failed=self.failed - earlier.failed,
+            duration=duration,
+            engine_busy_s=self.engine_busy_s - earlier.engine_busy_s,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSample:
+    """One scrape of one replica's own /metrics."""
+
+    replica_id: str
+    model: str
+    slot_id: str | None
+    """The slot it is bound to, node/index; None when it said nothing about one."""
+    at_s: float
+    counters: Counters
+    in_flight: int
+    """Requests accepted and not yet answered, those that wait included."""
+    queued: int
+    """Those of them that still wait for the engine."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.queued <= self.in_flight:
+            raise ValueError(f"queued is {self.queued}; between 0 and in_flight, which is {self.in_flight}")
+
+
+class ReplicaState(StrEnum):
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSeen:
+    """A replica as Ray Serve lists it; `worker` is the pod (namespace/name) it lives in, None while it has none."""
+
+    replica_id: str
+    state: ReplicaState
+    worker: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSeen:
+    """One model's Ray Serve deployment: the target it was given and the replicas it has."""
+
+    model: str
+    at_s: float
+    target: int
+    replicas: tuple[ReplicaSeen, ...] = ()
+
+    def count(self, state: ReplicaState) -> int:
+        return sum(replica.state is state for replica in self.replicas)
+
+    @property
+    def running_ids(self) -> tuple[str, ...]:
+        return tuple(sorted(replica.replica_id for replica in self.replicas if replica.state is ReplicaState.RUNNING))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen:
+    """A worker pod (namespace/name) of a pool; `node` is None until it is scheduled."""
+
+    pod: str
+    node: str | None
+    ready: bool
+    """Its Ray node is alive and could take a replica."""
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSeen:
+    """A worker pool: how many pods it was asked for, and those there are."""
+
+    pool: str
+    at_s: float
+    wanted: int
+    workers: tuple[WorkerSeen, ...] = ()
+
+    @property
+    def live(self) -> tuple[WorkerSeen, ...]:
+        """Workers that are not on their way out."""
+        return tuple(worker for worker in self.workers if not worker.deleting)
+
+    @property
+    def ready_count(self) -> int:
+        return sum(worker.ready for worker in self.live)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotReading:
+    """NVML's engine utilization of one slot as a part of the whole physical engine, 0 to 1."""
+
+    slot_id: str
+    at_s: float
+    busy_ratio: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.busy_ratio <= 1:
+            raise ValueError(f"busy_ratio is {self.busy_ratio}; 0 to 1 of the physical engine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """Everything seen in one tick."""
+
+    replicas: tuple[ReplicaSample, ...] = ()
+    deployments: tuple[DeploymentSeen, ...] = ()
+    pools: tuple[PoolSeen, ...] = ()
+    slots: tuple[SlotReading, ...] = ()
+    missing: tuple[Missing, ...] = ()
+
+    def why_missing(self, source: Source, name: str) -> Missing:
+        """The reason given for an absent reading, or NOT_SEEN when none was."""
+        for missing in self.missing:
+            if (missing.source, missing.name) == (source, name):
+                return missing
+        return Missing(source=source, name=name, reason=MissingReason.NOT_SEEN)
+
+    def deployment(self, model: str, *, now_s: float, max_age_s: float) -> DeploymentSeen | Missing:
+        found = next((seen for seen in self.deployments if seen.model == model), None)
+        return _fresh(found, self.why_missing(Source.DEPLOYMENT, model), now_s, max_age_s)
+
+    def pool(self, pool: str, *, now_s: float, max_age_s: float) -> PoolSeen | Missing:
+        found = next((seen for seen in self.pools if seen.pool == pool), None)
+        return _fresh(found, self.why_missing(Source.POOL, pool), now_s, max_age_s)
+
+
+_Seen = TypeVar("_Seen", DeploymentSeen, PoolSeen)
+
+
+def _fresh(seen: _Seen | None, why: Missing, now_s: float, max_age_s: float) -> _Seen | Missing:
+    if seen is None:
+        return why
+    if now_s - seen.at_s > max_age_s:
+        return Missing(source=why.source, name=why.name, reason=MissingReason.STALE, age_s=now_s - seen.at_s)
+    return seen

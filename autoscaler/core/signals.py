@@ -1,0 +1,180 @@
+"""Windows -> signals: the typed values that a policy may use, or Missing with a reason.
+
+A signal over several replicas adds up those that could be read. Every input that a fall would need and that is not
+there is listed in `gaps`; with a gap the sums are lower bounds, good enough to grow on and never to shrink on.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+from autoscaler.core.contention import Contention
+from autoscaler.core.histogram import Histogram
+from autoscaler.core.observation import Missing, MissingReason, Observation, Source
+from autoscaler.core.spec import ModelSpec, PolicySettings
+from autoscaler.core.window import Increase, Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """A value over the window; `age_s` is the age of the oldest sample that closes it."""
+
+    value: float
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreshReplica:
+    """A running replica whose window could be read."""
+
+    replica_id: str
+    slot_id: str | None
+    age_s: float
+    increase: Increase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSignals:
+    """Everything that was measured about one model this tick."""
+
+    model: str
+    running: int
+    """Replicas in state RUNNING."""
+    fresh: int
+    """Those of them whose metrics could be read."""
+    requests: int
+    """Requests answered in the window, failed ones included."""
+    refused: int
+    """Requests turned away in the window."""
+    p50_ms: Signal | Missing
+    p95_ms: Signal | Missing
+    attainment_ratio: Signal | Missing
+    """Part of all requests, refused ones included, that were answered within the objective."""
+    offered_per_s: Signal | Missing
+    """Requests that came in, refused ones included."""
+    answered_per_s: Signal | Missing
+    in_flight: Signal | Missing
+    """Over all fresh replicas, the mean over the window; so is `queued`."""
+    queued: Signal | Missing
+    utilization_ratio: Signal | Missing
+    """Mean over the fresh replicas of what each slot uses of its entitled share."""
+    capacity_per_s: Signal | Missing
+    """Requests that one replica answers in a second of engine time, as measured now, neighbours included."""
+    gaps: tuple[Missing, ...]
+
+
+def read_replicas(
+    running: Iterable[str],
+    windows: Mapping[str, Window],
+    seen: Observation,
+    *,
+    now_s: float,
+    max_age_s: float,
+) -> tuple[tuple[FreshReplica, ...], tuple[Missing, ...]]:
+    """Divide the running replicas into those that can be read and the reasons why the others cannot."""
+    fresh: list[FreshReplica] = []
+    gaps: list[Missing] = []
+    for replica_id in running:
+        window = windows.get(replica_id)
+        if window is None or not window.samples:
+            gaps.append(seen.why_missing(Source.REPLICA, replica_id))
+            continue
+        last = window.samples[-1]
+        age_s = now_s - last.at_s
+        increase = window.increase()
+        if age_s > max_age_s:
+            gaps.append(Missing(source=Source.REPLICA, name=replica_id, reason=MissingReason.STALE, age_s=age_s))
+        elif increase is None:
+            gaps.append(Missing(source=Source.REPLICA, name=replica_id, reason=MissingReason.TOO_FEW_SAMPLES))
+        else:
+            fresh.append(FreshReplica(replica_id=replica_id, slot_id=last.slot_id, age_s=age_s, increase=increase))
+    return tuple(fresh), tuple(gaps)
+
+
+def slot_gaps(fresh: Iterable[FreshReplica], contention: Contention) -> tuple[Missing, ...]:
+    """Device readings of these replicas' slots that are not there, although the device could give one."""
+    gaps: list[Missing] = []
+    for replica in fresh:
+        slot_id = replica.slot_id or f"of {replica.replica_id}"
+        unknown = Missing(source=Source.SLOT, name=slot_id, reason=MissingReason.NOT_SEEN)
+        reading = contention.readings.get(slot_id, unknown)
+        if isinstance(reading, Missing) and reading.reason is not MissingReason.UNSUPPORTED:
+            gaps.append(reading)
+    return tuple(gaps)
+
+
+def read_signals(
+    spec: ModelSpec,
+    policy: PolicySettings,
+    fresh: tuple[FreshReplica, ...],
+    gaps: tuple[Missing, ...],
+    contention: Contention,
+    running: int,
+) -> ModelSignals:
+    """Sum up the fresh replicas of one model."""
+    increases = [replica.increase for replica in fresh]
+    durations = reduce(Histogram.plus, (increase.counters.duration for increase in increases)) if increases else None
+    answered = sum(increase.counters.answered for increase in increases)
+    refused = sum(increase.counters.refused for increase in increases)
+    requests = durations.total if durations else 0
+    busy_s = sum(increase.counters.engine_busy_s for increase in increases)
+    within = durations.count_within(spec.objective_p95_ms / 1000) if durations else 0.0
+    age_s = max((replica.age_s for replica in fresh), default=0.0)
+    why_quiet = _why_quiet(fresh, gaps)
+
+    def signal(name: str, value: float | None) -> Signal | Missing:
+        if value is None:
+            return Missing(source=Source.SIGNAL, name=name, reason=why_quiet)
+        return Signal(value=value, age_s=age_s)
+
+    def total(name: str, values: Iterable[float]) -> Signal | Missing:
+        return signal(name, sum(values) if increases else None)
+
+    def latency_ms(name: str, quantile: float) -> Signal | Missing:
+        latency_s = durations.quantile_s(quantile) if durations else None
+        return signal(name, None if latency_s is None else latency_s * 1000)
+
+    return ModelSignals(
+        model=spec.name,
+        running=running,
+        fresh=len(fresh),
+        requests=requests,
+        refused=refused,
+        p50_ms=latency_ms("p50_ms", 0.50),
+        p95_ms=latency_ms("p95_ms", 0.95),
+        attainment_ratio=signal("attainment_ratio", within / (requests + refused) if requests + refused else None),
+        offered_per_s=total("offered_per_s", (increase.arrived / increase.over_s for increase in increases)),
+        answered_per_s=total("answered_per_s", (inc.counters.answered / inc.over_s for inc in increases)),
+        in_flight=total("in_flight", (increase.in_flight_mean for increase in increases)),
+        queued=total("queued", (increase.queued_mean for increase in increases)),
+        utilization_ratio=signal("utilization_ratio", _mean_utilization(fresh, contention)),
+        capacity_per_s=signal(
+            "capacity_per_s", answered / busy_s if answered >= policy.least_requests and busy_s > 0 else None
+        ),
+        gaps=gaps,
+    )
+
+
+def _why_quiet(fresh: tuple[FreshReplica, ...], gaps: tuple[Missing, ...]) -> MissingReason:
+    """Why there is no latency: zero traffic needs positive evidence, fresh counters that stand still everywhere."""
+    if not fresh:
+        return gaps[0].reason if gaps else MissingReason.NO_REPLICAS
+    still = all(replica.increase.arrived == 0 and replica.increase.in_flight_mean == 0 for replica in fresh)
+    if still and all(gap.source is not Source.REPLICA for gap in gaps):
+        return MissingReason.NO_TRAFFIC
+    return MissingReason.TOO_FEW_REQUESTS
+
+
+def _mean_utilization(fresh: tuple[FreshReplica, ...], contention: Contention) -> float | None:
+    """The larger of what each replica says of itself and what NVML says of its slot, each against the slot's share.
+
+    Under time slicing the replica's own busy time includes waiting for its slice, so both read 1 for a full slot.
+    """
+    if not fresh:
+        return None
+    used = 0.0
+    for replica in fresh:
+        own = replica.increase.counters.engine_busy_s / replica.increase.over_s
+        device = contention.used_of_entitled(replica.slot_id) if replica.slot_id else None
+        used += own if device is None else max(own, device)
+    return used / len(fresh)

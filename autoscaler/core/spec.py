@@ -1,0 +1,191 @@
+"""What the operator asks for: the fleet, its models with their bounds and targets, and how the autoscaler behaves.
+
+Every record checks itself and lists all that is wrong at once. Per-model numbers live in ModelSpec; numbers that are
+the same for every model live in PolicySettings (what to want) and GuardrailSettings (how fast to follow).
+"""
+
+from dataclasses import dataclass, field
+
+from vgpu.core.profile import Profile
+
+
+class SpecError(ValueError):
+    """A specification that cannot be followed; `problems` has one sentence for each fault."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def _require(*checks: tuple[bool, str]) -> None:
+    problems = tuple(problem for holds, problem in checks if not holds)
+    if problems:
+        raise SpecError(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSpec:
+    """A worker pool: pods of one slot type."""
+
+    name: str
+    """The pool's name; its workers carry it as a label."""
+    profile: Profile
+    """The slot type every worker of the pool asks for."""
+
+    def __post_init__(self) -> None:
+        _require((bool(self.name), "name of a pool is empty"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One served model and what is promised about it."""
+
+    name: str
+    """The model's name; also the name of its Ray Serve application."""
+    pool: str
+    """The pool whose workers its replicas live in."""
+    objective_p95_ms: int
+    """95 of 100 requests shall be answered within this. Make it an edge of the latency histogram: then the share of
+    requests within it is exact, otherwise it is interpolated."""
+    max_replicas: int
+    """Never more than this, whatever the load."""
+    min_replicas: int = 1
+    """Never fewer. At least 1 in this version: to wake a model from nothing costs a whole cold start."""
+    priority: int = 0
+    """The larger gets free slots first. Nobody's running replica is taken away for it."""
+    target_in_flight: float = 8.0
+    """Requests one replica should hold on average, waiting ones included. By Little's law a replica that answers 40
+    requests/s within 200 ms holds 8. Lower starts more replicas; far above capacity x objective it never acts."""
+    target_utilization_ratio: float = 0.7
+    """How much of its entitled share a slot should use. 0.7 leaves room for the load that arrives during a cold
+    start; near 1 the queue grows without bound."""
+    scale_down_window_s: float = 300.0
+    """The largest need within this time decides how far to shrink. Five minutes rides out a lull between bursts
+    (the default of HPA and of a well-tuned KPA); 0 follows every dip."""
+
+    def __post_init__(self) -> None:
+        who = f"model {self.name!r}:"
+        _require(
+            (bool(self.name), "name of a model is empty"),
+            (bool(self.pool), f"{who} pool is empty"),
+            (self.objective_p95_ms >= 1, f"{who} objective_p95_ms is {self.objective_p95_ms}; at least 1"),
+            (self.min_replicas >= 1, f"{who} min_replicas is {self.min_replicas}; at least 1"),
+            (
+                self.max_replicas >= self.min_replicas,
+                f"{who} max_replicas is {self.max_replicas}; at least min_replicas, which is {self.min_replicas}",
+            ),
+            (self.target_in_flight > 0, f"{who} target_in_flight is {self.target_in_flight}; above 0"),
+            (
+                0 < self.target_utilization_ratio <= 1,
+                f"{who} target_utilization_ratio is {self.target_utilization_ratio}; above 0, at most 1",
+            ),
+            (self.scale_down_window_s >= 0, f"{who} scale_down_window_s is {self.scale_down_window_s}; at least 0"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings:
+    """How signals are read and what counts as too slow, too full or too crowded."""
+
+    window_s: float = 10.0
+    """Latency, rates and gauges are taken over this time. Longer is calmer and later; it should hold at least two
+    scrapes and several requests."""
+    max_age_s: float = 10.0
+    """A reading older than this is missing. Several scrape intervals, so that one lost scrape does not hold a fall."""
+    least_requests: int = 5
+    """A percentile of fewer requests than this is an anecdote and starts nothing."""
+    calm_ratio: float = 0.7
+    """p95 below this part of its objective is well within it; between the two the count stays."""
+    tolerance_ratio: float = 0.1
+    """A target overshot by up to this part starts nothing: 10 replicas at 1.08 of their target are enough."""
+    overload_memory_s: float = 3600.0
+    """For this long a count that missed its objective at some rate is not tried again at that rate. Without it a model
+    that needs 2 and looks idle with 2 swings between 1 and 2 for ever."""
+    saturated_ratio: float = 0.9
+    """A card this busy has nothing left to give: a replica added to it slows its neighbours by what it gains."""
+
+    def __post_init__(self) -> None:
+        _require(
+            (self.window_s > 0, f"window_s is {self.window_s}; above 0"),
+            (self.max_age_s > 0, f"max_age_s is {self.max_age_s}; above 0"),
+            (self.least_requests >= 1, f"least_requests is {self.least_requests}; at least 1"),
+            (0 < self.calm_ratio <= 1, f"calm_ratio is {self.calm_ratio}; above 0, at most 1"),
+            (0 <= self.tolerance_ratio < 1, f"tolerance_ratio is {self.tolerance_ratio}; at least 0, below 1"),
+            (self.overload_memory_s >= 0, f"overload_memory_s is {self.overload_memory_s}; at least 0"),
+            (0 < self.saturated_ratio <= 1, f"saturated_ratio is {self.saturated_ratio}; above 0, at most 1"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardrailSettings:
+    """How fast a recommendation is followed."""
+
+    settle_up_s: float = 10.0
+    """After any change the count does not rise for this long: the last step must show in the window first."""
+    settle_down_s: float = 30.0
+    """After any change the count does not fall for this long."""
+    step_up_ratio: float = 2.0
+    """One step may multiply the count by this."""
+    step_up_count: int = 2
+    """One step may always add this many, so that 1 grows to 3 and not to 2. A fall is one replica at a time."""
+    pending_timeout_s: float = 120.0
+    """Replicas that were asked for count as capacity for this long without one of them starting. About three times
+    the slowest cold start; too short cancels replicas that were nearly there."""
+    pending_backoff_s: float = 60.0
+    """After replicas failed to start, none is added for this long."""
+    worker_keep_s: float = 30.0
+    """A worker that no replica needs keeps its slot this long, in case the load returns or the autoscaler has just
+    restarted and does not know the need yet."""
+
+    def __post_init__(self) -> None:
+        _require(
+            (self.settle_up_s >= 0, f"settle_up_s is {self.settle_up_s}; at least 0"),
+            (self.settle_down_s >= 0, f"settle_down_s is {self.settle_down_s}; at least 0"),
+            (self.step_up_ratio >= 1, f"step_up_ratio is {self.step_up_ratio}; at least 1"),
+            (self.step_up_count >= 1, f"step_up_count is {self.step_up_count}; at least 1"),
+            (self.pending_timeout_s > 0, f"pending_timeout_s is {self.pending_timeout_s}; above 0"),
+            (self.pending_backoff_s >= 0, f"pending_backoff_s is {self.pending_backoff_s}; at least 0"),
+            (self.worker_keep_s >= 0, f"worker_keep_s is {self.worker_keep_s}; at least 0"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSpec:
+    """All pools and models, and the settings they share."""
+
+    pools: tuple[PoolSpec, ...]
+    models: tuple[ModelSpec, ...]
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    guardrails: GuardrailSettings = field(default_factory=GuardrailSettings)
+
+    def __post_init__(self) -> None:
+        pools = [pool.name for pool in self.pools]
+        models = [model.name for model in self.models]
+        _require(
+            *(
+                (pools.count(name) == 1, f"pool {name!r} is listed {pools.count(name)} times")
+                for name in sorted(set(pools))
+            ),
+            *(
+                (models.count(name) == 1, f"model {name!r} is listed {models.count(name)} times")
+                for name in sorted(set(models))
+            ),
+            *(
+                (
+                    model.pool in pools,
+                    f"model {model.name!r}: pool {model.pool!r} is none of {', '.join(pools) or 'none'}",
+                )
+                for model in self.models
+            ),
+        )
+
+    @property
+    def by_priority(self) -> tuple[ModelSpec, ...]:
+        """Models in the order in which they get slots: priority first, then name."""
+        return tuple(sorted(self.models, key=lambda model: (-model.priority, model.name)))
+
+    def models_of(self, pool: str) -> tuple[ModelSpec, ...]:
+        return tuple(model for model in self.by_priority if model.pool == pool)
+
+    def pool(self, name: str) -> PoolSpec:
+        return next(pool for pool in self.pools if pool.name == name)

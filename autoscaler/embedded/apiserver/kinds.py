@@ -1,0 +1,177 @@
+"""What is special about each kind: the defaults the API fills in and the rules a write must keep.
+
+Only the defaults and rules a client of this server can trip over are here; other fields are stored as sent.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+
+from autoscaler.embedded.apiserver import errors, metadata, resources, selectors
+from autoscaler.embedded.apiserver.errors import FieldFault
+from autoscaler.embedded.apiserver.resources import Json, Resource, Value
+
+_POD_DEFAULTS: Json = {
+    "restartPolicy": "Always",
+    "terminationGracePeriodSeconds": 30,
+    "dnsPolicy": "ClusterFirst",
+    "securityContext": {},
+    "schedulerName": "default-scheduler",
+    "enableServiceLinks": True,
+}
+_CONTAINER_DEFAULTS: Json = {
+    "resources": {},
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+}
+_DEPLOYMENT_DEFAULTS: Json = {
+    "replicas": 1,
+    "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}},
+    "revisionHistoryLimit": 10,
+    "progressDeadlineSeconds": 600,
+}
+# The fields of a running pod's spec that may change; all else is fixed at creation.
+_CHANGEABLE_POD_FIELDS = ("activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations")
+
+
+def _fill(target: Json, defaults: Json) -> None:
+    for key, value in defaults.items():
+        if target.get(key) is None:
+            target[key] = deepcopy(value)
+
+
+def _default_pod_spec(spec: Json) -> None:
+    _fill(spec, _POD_DEFAULTS)
+    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
+        _fill(container, _CONTAINER_DEFAULTS)
+        tag = str(container.get("image", "")).rpartition("/")[2].partition(":")[2]
+        _fill(container, {"imagePullPolicy": "Always" if tag in ("", "latest") else "IfNotPresent"})
+        limits = container["resources"].get("limits")
+        if limits:  # what is limited and not requested is requested in full
+            container["resources"]["requests"] = limits | (container["resources"].get("requests") or {})
+
+
+def _default_pod(pod: Json) -> None:
+    _default_pod_spec(pod["spec"])
+    _fill(pod["status"], {"phase": "Pending", "qosClass": _qos_class(pod["spec"])})
+
+
+def _qos_class(spec: Json) -> str:
+    wanted = [container["resources"] for container in spec.get("containers") or []]
+    if not any(resources.get("requests") or resources.get("limits") for resources in wanted):
+        return "BestEffort"
+    bound = all({"cpu", "memory"} <= set(r.get("limits") or {}) and r["limits"] == r["requests"] for r in wanted)
+    return "Guaranteed" if bound else "Burstable"
+
+
+def _default_deployment(deployment: Json) -> None:
+    _fill(deployment["spec"], _DEPLOYMENT_DEFAULTS)
+    _default_pod_spec(deployment["spec"]["template"]["spec"])
+
+
+def _default_namespace(namespace: Json) -> None:
+    _fill(namespace, {"spec": {"finalizers": ["kubernetes"]}})
+    _fill(namespace["status"], {"phase": "Active"})
+    labels = namespace["metadata"].setdefault("labels", {})
+    labels["kubernetes.io/metadata.name"] = namespace["metadata"]["name"]
+
+
+_DEFAULTS: dict[Resource, Callable[[Json], None]] = {
+    resources.PODS: _default_pod,
+    resources.DEPLOYMENTS: _default_deployment,
+    resources.NAMESPACES: _default_namespace,
+}
+
+
+def _container_faults(spec: Json, where: str) -> list[FieldFault]:
+    containers = spec.get("containers") or []
+    found = [] if containers else [errors.required(f"{where}.containers")]
+    for place, container in enumerate(containers):
+        found += [
+            errors.required(f"{where}.containers[{place}].{key}") for key in ("name", "image") if not container.get(key)
+        ]
+    return found
+
+
+def _pod_faults(pod: Json) -> list[FieldFault]:
+    return _container_faults(pod.get("spec") or {}, "spec")
+
+
+def _deployment_faults(deployment: Json) -> list[FieldFault]:
+    spec = deployment.get("spec") or {}
+    template = spec.get("template") or {}
+    found = []
+    if not spec.get("selector"):
+        found.append(errors.required("spec.selector"))
+    elif not selectors.parse_label_selector(spec["selector"])(template):
+        labels = (template.get("metadata") or {}).get("labels") or {}
+        found.append(
+            errors.wrong("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+        )
+    if (spec.get("replicas") or 0) < 0:
+        found.append(errors.wrong("spec.replicas", spec["replicas"], "must be greater than or equal to 0"))
+    return found + _container_faults(template.get("spec") or {}, "spec.template.spec")
+
+
+def _budget_faults(budget: Json) -> list[FieldFault]:
+    spec = budget.get("spec") or {}
+    if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
+        return [errors.wrong("spec", spec, "minAvailable and maxUnavailable cannot be both set")]
+    return []
+
+
+_RULES: dict[Resource, Callable[[Json], list[FieldFault]]] = {
+    resources.PODS: _pod_faults,
+    resources.DEPLOYMENTS: _deployment_faults,
+    resources.DISRUPTION_BUDGETS: _budget_faults,
+}
+
+
+def _fixed_part(pod: Json) -> Json:
+    spec = {key: value for key, value in pod["spec"].items() if key not in _CHANGEABLE_POD_FIELDS}
+    return spec | {"containers": [container | {"image": ""} for container in spec["containers"]]}
+
+
+def _change_faults(resource: Resource, old: Json, new: Json) -> list[FieldFault]:
+    if resource is resources.PODS and _fixed_part(old) != _fixed_part(new):
+        allowed = ", ".join(("containers[*].image", *_CHANGEABLE_POD_FIELDS))
+        return [errors.forbidden_field("spec", f"pod updates may not change fields other than {allowed}")]
+    if resource is resources.DEPLOYMENTS and old["spec"]["selector"] != new["spec"]["selector"]:
+        return [errors.wrong("spec.selector", new["spec"]["selector"], "field is immutable")]
+    return []
+
+
+# Fields whose JSON type clients get wrong; the real server fails to decode such a body and answers 400.
+_TYPED: dict[Resource, tuple[tuple[str, type, str], ...]] = {
+    resources.PODS: (("spec", dict, "object"), ("spec.containers", list, "list"), ("status", dict, "object")),
+    resources.NODES: (("spec", dict, "object"), ("spec.unschedulable", bool, "bool"), ("status", dict, "object")),
+    resources.DEPLOYMENTS: (
+        ("spec", dict, "object"),
+        ("spec.replicas", int, "int32"),
+        ("spec.template", dict, "object"),
+        ("spec.template.spec.containers", list, "list"),
+    ),
+    resources.CONFIG_MAPS: (("data", dict, "map of strings"),),
+    resources.LEASES: (("spec", dict, "object"), ("spec.leaseDurationSeconds", int, "int32")),
+}
+
+
+def _check_types(resource: Resource, item: Json) -> None:
+    for path, expected, word in _TYPED.get(resource, ()):
+        value: Value = selectors.at(item, path)
+        if value is not None and (not isinstance(value, expected) or (expected is int and isinstance(value, bool))):
+            raise metadata.undecodable(resource, path, word)
+
+
+def checked(resource: Resource, item: Json, old: Json | None = None) -> Json:
+    """Check an object (against the one it replaces), fill in its defaults in place, and return it."""
+    _check_types(resource, item)
+    found = metadata.faults(item["metadata"])
+    if resource in _RULES:
+        found += _RULES[resource](item)
+    if not found:
+        if resource in _DEFAULTS:
+            _DEFAULTS[resource](item)
+        found = _change_faults(resource, old, item) if old else []
+    if found:
+        raise errors.invalid(resource, item["metadata"].get("name", ""), found)
+    return item

@@ -1,0 +1,166 @@
+"""Starts and stops the server: its own socket on loopback, its own thread, one event loop.
+
+The store lives on that loop alone; other threads reach it by HTTP, as every client does.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+import yaml
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+
+from autoscaler.embedded.apiserver import controllers, errors
+from autoscaler.embedded.apiserver.application import Api, as_refusal
+from autoscaler.embedded.apiserver.faults import Faults
+from autoscaler.embedded.apiserver.store import HISTORY_LIMIT, Store
+from autoscaler.embedded.apiserver.streaming import Feed
+
+NAME = "vgpu-serve-embedded"  # of the cluster, the user and the context in the kubeconfig
+_GRACE_S = 2  # for requests in flight when the server stops
+
+
+class PortInUse(Exception):  # noqa: N818  # says what happened, as the domain's words do
+    """The address is taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a server runs. Port 0 picks a free one. Without controllers only the API itself answers, nothing acts."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    token: str = ""
+    with_controllers: bool = True
+    history_limit: int = HISTORY_LIMIT
+    clock: Callable[[], float] = time.time
+    randomness: random.Random = field(default_factory=random.SystemRandom)
+
+    def __post_init__(self) -> None:
+        if not ip_address(self.host).is_loopback:
+            raise ValueError(f"host: {self.host} is not a loopback address; this server speaks plain HTTP")
+
+
+class ApiServer:
+    """A running server. `faults` is for tests."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._socket = _bind(options.host, options.port)
+        self._feed = Feed()
+        self.faults = Faults()
+        self._store = Store(clock=options.clock, randomness=options.randomness, history_limit=options.history_limit)
+        self._store.listeners.append(self._feed.notify)
+        self._uvicorn = uvicorn.Server(
+            uvicorn.Config(
+                self._application(),
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=_GRACE_S,
+                timeout_keep_alive=75,  # longer than the pauses of a client that polls each minute
+            )
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._serve, name="apiserver", daemon=True)
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        host = self._options.host
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def start(self) -> None:
+        """Serve in a thread; return once requests are answered."""
+        self._thread.start()
+        while not self._uvicorn.started:
+            if not self._thread.is_alive():
+                raise RuntimeError("the API server ended while starting; its log says why")
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """End the watches, finish what is in flight, and free the port."""
+        self._uvicorn.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed by itself
+                self._loop.call_soon_threadsafe(self._feed.close)
+        self._thread.join()
+        self._socket.close()
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """Write a kubeconfig that points kubectl and the official client here; readable by this user only."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            yaml.safe_dump(kubeconfig(self.url, self._options.token), file, sort_keys=False)
+        draft.replace(path)
+
+    def _serve(self) -> None:
+        asyncio.run(self._uvicorn.serve(sockets=[self._socket]))
+
+    def _application(self) -> Starlette:
+        api = Api(self._store, self._feed, self.faults, self._options.token)
+        return Starlette(
+            routes=[Mount("/", app=api)], lifespan=self._lifespan, exception_handlers={Exception: _as_internal}
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
+        running = self._options.with_controllers
+        task = asyncio.create_task(controllers.run(self._store, self._feed)) if running else None
+        yield
+        self._feed.close()
+        if task is not None:
+            await task
+
+
+async def _as_internal(_: Request, fault: Exception) -> Response:
+    """Answer a fault of this server's own as the API would; the traceback goes to the log."""
+    return as_refusal(errors.internal(f"{type(fault).__name__}: {fault}"))
+
+
+def start(options: Options | None = None) -> ApiServer:
+    """Start a server; raise PortInUse where its address is taken."""
+    server = ApiServer(options or Options())
+    server.start()
+    return server
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio switches Nagle's algorithm off; without, each answer waits 40 ms for an ACK.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as fault:
+        bound.close()
+        raise PortInUse(f"cannot listen on {host}:{port}: {fault.strerror}") from fault
+    return bound
+
+
+def kubeconfig(url: str, token: str = "") -> dict[str, object]:
+    """Make the content of a kubeconfig for one server."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": NAME, "cluster": {"server": url}}],
+        "users": [{"name": NAME, "user": {"token": token} if token else {}}],
+        "contexts": [{"name": NAME, "context": {"cluster": NAME, "user": NAME, "namespace": "default"}}],
+        "current-context": NAME,
+    }

@@ -1,0 +1,1 @@
+"""Drives an endpoint with an open loop: requests are sent when they are due, whatever the answers do."""

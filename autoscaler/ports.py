@@ -1,0 +1,104 @@
+"""What the loop needs of the world. Each port is owned here, by its caller, and has an adapter and a fake."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from autoscaler.core.decision import Plan
+from autoscaler.core.observation import DeploymentSeen, Missing, PoolSeen, ReplicaSample, SlotReading
+from autoscaler.core.spec import FleetSpec
+from vgpu.core.inventory import Inventory
+
+
+class Unavailable(Exception):  # noqa: N818  # says what happened, as the domain's words do
+    """Part of the world could not be reached or did not make sense: what, and why."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+        self.what = what
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Something that serves `/metrics`: a worker pod or a node's exporter, and where."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSeen:
+    """One reading of the Kubernetes API."""
+
+    inventory: Inventory
+    pools: tuple[PoolSeen, ...]
+    workers: tuple[Endpoint, ...]
+    exporters: tuple[Endpoint, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scraped:
+    """What one round of scrapes gave; what it did not give is in `missing`, with the reason."""
+
+    replicas: tuple[ReplicaSample, ...]
+    slots: tuple[SlotReading, ...]
+    missing: tuple[Missing, ...]
+
+
+class Clock(Protocol):
+    """Monotonic seconds, and a sleep that ends early when the loop is told to stop."""
+
+    def now_s(self) -> float:
+        """Seconds since some fixed moment; never falls."""
+
+    def sleep(self, duration_s: float) -> bool:
+        """Wait; False when the loop was told to stop."""
+
+
+class Cluster(Protocol):
+    """Nodes, slots and workers, and the size of each worker pool."""
+
+    def read(self, spec: FleetSpec, now_s: float) -> ClusterSeen:
+        """Read everything. Raises `Unavailable`."""
+
+    def set_workers(self, pool: str, count: int, *, preferred_nodes: Sequence[str], victims: Sequence[str]) -> None:
+        """Size one pool; new workers go to the first preferred node that is free, victims leave first."""
+
+
+class Serving(Protocol):
+    """Replica targets and what became of them."""
+
+    def read(self, models: Sequence[str], now_s: float) -> tuple[DeploymentSeen, ...]:
+        """Read every model's deployment that there is. Raises `Unavailable`."""
+
+    def set_replicas(self, model: str, count: int) -> None:
+        """Set one model's replica target. Raises `Unavailable`."""
+
+
+class Metrics(Protocol):
+    """Scrapes what workers and nodes say about themselves."""
+
+    def scrape(self, workers: Sequence[Endpoint], exporters: Sequence[Endpoint], now_s: float) -> Scraped:
+        """Scrape all of them at once; never raises: what does not answer is missing."""
+
+
+class Recorder(Protocol):
+    """Told of every tick."""
+
+    def record(self, tick: "Tick") -> None:
+        """Keep one tick: journal, metrics, Events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """One pass of the loop, as it is recorded."""
+
+    number: int
+    now_s: float
+    duration_s: float
+    plan: Plan | None
+    problems: tuple[str, ...]
+    failed_actions: tuple[str, ...]
+    seen: Mapping[str, Any]

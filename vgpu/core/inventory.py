@@ -1,0 +1,153 @@
+"""What is there: GPUs, the slots cut from them, the nodes that offer them and the pods that hold them.
+
+A frozen snapshot that checks itself: no inventory exists in which a GPU is promised twice. The order in which nodes
+were listed does not matter, because they are kept sorted by name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from vgpu.core.profile import Profile
+from vgpu.core.share import UNITS_PER_GPU, SchedulerPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One physical card. `uuid` is None where nobody wrote down which card lies below: a guest cannot see it."""
+
+    uuid: str | None
+    framebuffer_mib: int
+    policy: SchedulerPolicy
+
+    def __post_init__(self) -> None:
+        if self.uuid == "":
+            raise ValueError("uuid is empty; write None for a card that is not known")
+        if self.framebuffer_mib < 1:
+            raise ValueError(f"framebuffer_mib is {self.framebuffer_mib}; a GPU has at least 1 MiB")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A share pinned to a Gpu, free or held by one pod (written namespace/name)."""
+
+    node: str
+    index: int
+    profile: Profile
+    gpu: Gpu
+    holder: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.index < 0:
+            raise ValueError(f"index is {self.index} on node {self.node!r}; slots are counted from 0")
+
+    @property
+    def slot_id(self) -> str:
+        return f"{self.node}/{self.index}"
+
+    @property
+    def gpu_key(self) -> str:
+        """The card's UUID; where it is unknown, the node stands for the card below it."""
+        return self.gpu.uuid or f"below {self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A Kubernetes node and its slots; `labels` keeps only those that this system reads."""
+
+    name: str
+    ready: bool
+    schedulable: bool
+    labels: tuple[tuple[str, str], ...] = ()
+    slots: tuple[Slot, ...] = ()
+
+    def __post_init__(self) -> None:
+        for index, slot in enumerate(self.slots):
+            if (slot.node, slot.index) != (self.name, index):
+                raise ValueError(f"slot {slot.slot_id} stands at place {index} of node {self.name!r}")
+
+    @property
+    def usable(self) -> bool:
+        return self.ready and self.schedulable
+
+    @property
+    def held(self) -> tuple[Slot, ...]:
+        return tuple(slot for slot in self.slots if slot.holder is not None)
+
+    @property
+    def free(self) -> tuple[Slot, ...]:
+        """Slots that nobody holds, whether or not the node accepts pods now."""
+        return tuple(slot for slot in self.slots if slot.holder is None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All nodes at one moment."""
+
+    nodes: tuple[Node, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nodes", tuple(sorted(self.nodes, key=lambda node: node.name)))
+        for before, after in pairwise(self.nodes):
+            if before.name == after.name:
+                raise ValueError(f"node {before.name!r} is listed twice")
+        for slots in self.slots_by_gpu().values():
+            if problem := overfull(slots):
+                raise ValueError(problem)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return tuple(slot for node in self.nodes for slot in node.slots)
+
+    @property
+    def free_slots(self) -> tuple[Slot, ...]:
+        """Slots a new worker could get now: nobody holds them and their node is ready and not cordoned."""
+        return tuple(slot for node in self.nodes if node.usable for slot in node.free)
+
+    def slots_by_id(self) -> dict[str, Slot]:
+        return {slot.slot_id: slot for slot in self.slots}
+
+    def slots_by_gpu(self) -> dict[str, tuple[Slot, ...]]:
+        """Slots grouped by `gpu_key`, in the order of nodes."""
+        grouped: dict[str, list[Slot]] = {}
+        for slot in self.slots:
+            grouped.setdefault(slot.gpu_key, []).append(slot)
+        return {key: tuple(slots) for key, slots in grouped.items()}
+
+    def with_holders(self, holders: Mapping[str, str | None]) -> "Inventory":
+        """Give each named slot its new holder, None to free it; a slot that is held must be freed first."""
+        known = self.slots_by_id()
+        for slot_id, pod in holders.items():
+            if slot_id not in known:
+                raise ValueError(f"slot {slot_id!r} is not in the inventory")
+            if pod is not None and known[slot_id].holder is not None:
+                raise ValueError(f"slot {slot_id} is held by {known[slot_id].holder!r}; {pod!r} cannot hold it too")
+        return Inventory(
+            nodes=tuple(
+                replace(
+                    node,
+                    slots=tuple(replace(slot, holder=holders.get(slot.slot_id, slot.holder)) for slot in node.slots),
+                )
+                for node in self.nodes
+            )
+        )
+
+
+def overfull(slots: tuple[Slot, ...]) -> str | None:
+    """Say why these slots of one card cannot all be cut from it, or None when they can."""
+    card = slots[0].gpu
+    if any(slot.gpu != card for slot in slots):
+        return f"GPU {slots[0].gpu_key}: its slots disagree on framebuffer or scheduler policy"
+    if card.uuid is None:
+        return None  # a node may sit on several unknown cards, so nothing can be said about their sum
+    units = sum(slot.profile.units for slot in slots)
+    if units > UNITS_PER_GPU:
+        return f"GPU {card.uuid}: its slots add up to {units} units; a GPU has {UNITS_PER_GPU}"
+    framebuffer_mib = sum(slot.profile.framebuffer_mib for slot in slots)
+    if framebuffer_mib > card.framebuffer_mib:
+        return f"GPU {card.uuid}: its slots add up to {framebuffer_mib} MiB; it has {card.framebuffer_mib} MiB"
+    for profile in {slot.profile for slot in slots}:
+        count = sum(slot.profile == profile for slot in slots)
+        if count > profile.most_per_gpu:
+            return f"GPU {card.uuid}: {count} slots of {profile.label}; one GPU runs at most {profile.most_per_gpu}"
+    return None

@@ -1,0 +1,211 @@
+"""Kubernetes objects as they come from the API (Node and Pod dicts) -> Inventory. Parsing only.
+
+A node or pod that cannot be read is a listed problem, never a crash: one broken label must not hide the rest of the
+fleet. The same objects in another order give the same inventory.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vgpu.core import names
+from vgpu.core.inventory import Gpu, Inventory, Node, Slot, overfull
+from vgpu.core.profile import Profile, ProfileError, parse_profile
+from vgpu.core.share import SchedulerPolicy
+
+Json = Mapping[str, Any]
+
+_LABELS_READ = (
+    names.LABEL_PROFILE,
+    names.LABEL_PROFILE_LEGACY,
+    names.LABEL_PHYSICAL_GPU,
+    names.LABEL_SCHEDULER_POLICY,
+    names.LABEL_DEVICE_KIND,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something in the cluster that could not be read: which object, and what to mend."""
+
+    kind: str
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    inventory: Inventory
+    problems: tuple[Problem, ...]
+
+
+def parse_inventory(nodes: Iterable[Json], pods: Iterable[Json]) -> Parsed:
+    """Read slots from nodes with a profile label, and their holders from the pods bound to them.
+
+    A node's slots are its allocatable `nvidia.com/gpu` (its capacity, where allocatable is not given).
+    """
+    problems: list[Problem] = []
+    parsed: list[Node] = []
+    for node in sorted(nodes, key=lambda item: str(item["metadata"]["name"])):
+        try:
+            if (labelled := _parse_node(node)) is not None:
+                parsed.append(labelled)
+        except ValueError as error:
+            problems.append(Problem(kind="Node", name=str(node["metadata"]["name"]), message=str(error)))
+    nodes_known, doubted = _without_impossible_cards(parsed)
+    holders, unheld = _holders(nodes_known, pods)
+    inventory = Inventory(nodes=nodes_known).with_holders(holders)
+    return Parsed(inventory=inventory, problems=(*problems, *doubted, *unheld))
+
+
+def pod_key(pod: Json) -> str:
+    """How a pod is named everywhere in this system: namespace/name."""
+    return f"{pod['metadata'].get('namespace', 'default')}/{pod['metadata']['name']}"
+
+
+def slots_requested(pod: Json) -> int:
+    """Whole slots a pod holds: the sum over its containers, or the largest init container if that is more."""
+    spec = pod["spec"]
+    running = sum(_gpus(container) for container in spec.get("containers", ()))
+    starting = max((_gpus(container) for container in spec.get("initContainers") or ()), default=0)
+    return max(running, starting)
+
+
+def _gpus(container: Json) -> int:
+    resources = container.get("resources") or {}
+    for kind in ("limits", "requests"):
+        quantity = (resources.get(kind) or {}).get(names.RESOURCE_GPU)
+        if quantity is not None:
+            return _parse_count(quantity)
+    return 0
+
+
+def _parse_count(quantity: object) -> int:
+    if not re.fullmatch(r"[0-9]+", str(quantity)):
+        raise ValueError(f"{names.RESOURCE_GPU} is {quantity!r}; a whole number of slots is expected")
+    return int(str(quantity))
+
+
+def _parse_node(node: Json) -> Node | None:
+    """Read one node; None when it carries no profile label, for then it is none of ours."""
+    name = str(node["metadata"]["name"])
+    labels: Mapping[str, str] = node["metadata"].get("labels") or {}
+    status: Json = node.get("status") or {}
+    profile = _parse_profile_labels(labels)
+    if profile is None:
+        return None
+    gpu = Gpu(
+        uuid=labels.get(names.LABEL_PHYSICAL_GPU) or None,
+        framebuffer_mib=profile.board_framebuffer_mib,
+        policy=_parse_policy(labels, profile),
+    )
+    amounts = {**(status.get("capacity") or {}), **(status.get("allocatable") or {})}
+    count = _parse_count(amounts.get(names.RESOURCE_GPU, 0))
+    return Node(
+        name=name,
+        ready=any(
+            condition.get("type") == "Ready" and condition.get("status") == "True"
+            for condition in status.get("conditions") or ()
+        ),
+        schedulable=not (node.get("spec") or {}).get("unschedulable", False),
+        labels=tuple((key, labels[key]) for key in _LABELS_READ if key in labels),
+        slots=tuple(Slot(node=name, index=index, profile=profile, gpu=gpu) for index in range(count)),
+    )
+
+
+def _parse_profile_labels(labels: Mapping[str, str]) -> Profile | None:
+    found = {
+        key: parse_profile(labels[key]) for key in (names.LABEL_PROFILE, names.LABEL_PROFILE_LEGACY) if labels.get(key)
+    }
+    if len(set(found.values())) > 1:
+        said = " and ".join(f"{key}={labels[key]}" for key in found)
+        raise ProfileError(f"{said} contradict each other; remove {names.LABEL_PROFILE_LEGACY}")
+    return next(iter(found.values()), None)
+
+
+def _parse_policy(labels: Mapping[str, str], profile: Profile) -> SchedulerPolicy:
+    if profile.mig_slices is not None:
+        # An instance is a fixed part of the card: MIG-backed vGPUs are not time-sliced.
+        return SchedulerPolicy.FIXED_SHARE
+    # NVIDIA's own default is best effort (vGPU user guide, "vGPU Schedulers").
+    text = labels.get(names.LABEL_SCHEDULER_POLICY, SchedulerPolicy.BEST_EFFORT)
+    try:
+        return SchedulerPolicy(text)
+    except ValueError:
+        known = ", ".join(SchedulerPolicy)
+        raise ValueError(f"{names.LABEL_SCHEDULER_POLICY} is {text!r}; one of {known}") from None
+
+
+def _without_impossible_cards(nodes: list[Node]) -> tuple[tuple[Node, ...], list[Problem]]:
+    """Drop the card label of nodes that cannot all lie on the card they name.
+
+    Their slots are real, for the kubelet reports them; only the statement which card they share is wrong.
+    """
+    problems: list[Problem] = []
+    on_card: dict[str, list[Slot]] = {}
+    kept: list[Node] = []
+    for node in nodes:
+        if not node.slots or node.slots[0].gpu.uuid is None:
+            kept.append(node)
+            continue
+        together = (*on_card.get(node.slots[0].gpu_key, ()), *node.slots)
+        if reason := overfull(together):
+            message = f"{names.LABEL_PHYSICAL_GPU} cannot be right, the card is taken as unknown: {reason}"
+            problems.append(Problem(kind="Node", name=node.name, message=message))
+            kept.append(_on_unknown_card(node))
+            continue
+        on_card[node.slots[0].gpu_key] = list(together)
+        kept.append(node)
+    return tuple(kept), problems
+
+
+def _on_unknown_card(node: Node) -> Node:
+    card = node.slots[0].gpu
+    unknown = Gpu(uuid=None, framebuffer_mib=card.framebuffer_mib, policy=card.policy)
+    return Node(
+        name=node.name,
+        ready=node.ready,
+        schedulable=node.schedulable,
+        labels=node.labels,
+        slots=tuple(
+            Slot(node=slot.node, index=slot.index, profile=slot.profile, gpu=unknown, holder=slot.holder)
+            for slot in node.slots
+        ),
+    )
+
+
+def _holders(nodes: tuple[Node, ...], pods: Iterable[Json]) -> tuple[dict[str, str | None], list[Problem]]:
+    """Say which pod holds which slot: by its annotation, otherwise the lowest free index of its node.
+
+    Pods with a usable annotation come first, then by name, so that a pod without one never takes another's slot.
+    """
+    problems: list[Problem] = []
+    free = {node.name: [slot.slot_id for slot in node.slots] for node in nodes}
+    holders: dict[str, str | None] = {}
+    bound: list[tuple[str, int, list[str], str]] = []
+    for pod in pods:
+        node = (pod.get("spec") or {}).get("nodeName")
+        if node not in free or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            continue
+        try:
+            count = slots_requested(pod)
+        except ValueError as error:
+            problems.append(Problem(kind="Pod", name=pod_key(pod), message=str(error)))
+            continue
+        annotation = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_SLOT, "")
+        bound.append((pod_key(pod), count, [part for part in annotation.split(",") if part], node))
+    bound.sort()
+    for key, count, annotated, node in bound:
+        for slot_id in annotated[:count]:
+            if slot_id in free[node]:
+                free[node].remove(slot_id)
+                holders[slot_id] = key
+    for key, count, _, node in bound:
+        missing = count - sum(holder == key for holder in holders.values())
+        taken, free[node] = free[node][:missing], free[node][missing:]
+        holders.update(dict.fromkeys(taken, key))
+        if len(taken) < missing:
+            message = f"holds {count} slots of node {node!r}, which has {missing - len(taken)} too few"
+            problems.append(Problem(kind="Pod", name=key, message=message))
+    return holders, problems
