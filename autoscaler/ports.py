@@ -1,16 +1,16 @@
 """What the loop needs of the world. Each port is owned here, by its caller, and has an adapter and a fake."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from autoscaler.core.decision import Plan
-from autoscaler.core.observation import DeploymentSeen, Missing, PoolSeen, ReplicaSample, SlotReading
+from autoscaler.core.observation import DeploymentSeen, Missing, Observation, PoolSeen, ReplicaSample, SlotReading
 from autoscaler.core.spec import FleetSpec
 from vgpu.core.inventory import Inventory
 
 
-class Unavailable(Exception):  # noqa: N818  # says what happened, as the domain's words do
+class Unavailable(Exception):  # says what happened, as the domain's words do
     """Part of the world could not be reached or did not make sense: what, and why."""
 
     def __init__(self, what: str, why: str) -> None:
@@ -84,21 +84,25 @@ class Metrics(Protocol):
         """Scrape all of them at once; never raises: what does not answer is missing."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """One pass of the loop: what was seen, what was decided, what went wrong."""
+
+    number: int
+    at_s: float
+    """On the loop's own clock."""
+    duration_s: float
+    seen: Observation
+    inventory: Inventory
+    plan: Plan | None
+    """None when the tick failed; nothing was changed then."""
+    problems: tuple[str, ...]
+    failed_actions: tuple[str, ...]
+    dry_run: bool
+
+
 class Recorder(Protocol):
     """Told of every tick."""
 
-    def record(self, tick: "Tick") -> None:
+    def record(self, tick: Tick) -> None:
         """Keep one tick: journal, metrics, Events."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
-    """One pass of the loop, as it is recorded."""
-
-    number: int
-    now_s: float
-    duration_s: float
-    plan: Plan | None
-    problems: tuple[str, ...]
-    failed_actions: tuple[str, ...]
-    seen: Mapping[str, Any]

@@ -1,6 +1,6 @@
 """A BERT sentence encoder as an ONNX graph, wired to weights that stay outside it.
 
-The graph is 17 kB and takes 50 ms to write, so it is built at every start: there is no file to cache, to lock or to
+The graph is 23 kB and takes 50 ms to write, so it is built at every start: there is no file to cache, to lock or to
 find damaged. Weights are handed over as arrays. Names of weights are those of the packaged state dictionary.
 Inputs `input_ids` and `attention_mask` are INT64 [batch, tokens]; output `embedding` is FP32 [batch, hidden], the mean
 over the tokens that the mask keeps, scaled to length 1.

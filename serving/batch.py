@@ -141,7 +141,7 @@ class Batcher(Generic[Item, Result]):
             for row in batch:
                 _refuse(row, errors.device_lost("the replica is stopping"))
             raise
-        except Exception as error:  # noqa: BLE001  # each waiting client must hear of it, whatever it is
+        except Exception as error:  # each waiting client must hear of it, whatever it is
             for row in batch:
                 _refuse(row, error)
             return

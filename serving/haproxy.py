@@ -28,7 +28,7 @@ RETRY_AFTER_S = 5
 def install(directory: Path, *, binary: str) -> dict[str, str]:
     """Write the script into `directory`; the environment that makes Ray start it."""
     script = directory / "haproxy"
-    script.write_text(f"#!/bin/sh\nexec {sys.executable} -IS {Path(__file__).resolve()} \"$@\"\n")
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {Path(__file__).resolve()} "$@"\n')
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script), BINARY_ENV: binary}
 
@@ -82,9 +82,7 @@ def _backend(block: list[str]) -> list[str]:
             "retry_after_s": RETRY_AFTER_S,
         }
     ).replace('"', '\\"')
-    refusal = (
-        f'    http-request return status 503 content-type application/json string "{body}" hdr Retry-After {RETRY_AFTER_S}'
-    )
+    refusal = f'    http-request return status 503 content-type application/json string "{body}" hdr Retry-After {RETRY_AFTER_S}'
     conditions = [f"    acl a_replica_is_up srv_is_up({name}/{replica})" for replica in replicas]
     guard = [*conditions, f"{refusal} unless a_replica_is_up"] if replicas else [refusal]
     return [block[0], *guard, *block[1:]]

@@ -74,7 +74,10 @@ def create(identity: WorkerIdentity, *, objective_s: float) -> WorkerMetrics:
     return WorkerMetrics(
         registry=registry,
         requests=Counter(
-            "vgpu_serve_requests_total", "Answered requests, refused ones included", ["model", "code"], registry=registry
+            "vgpu_serve_requests_total",
+            "Answered requests, refused ones included",
+            ["model", "code"],
+            registry=registry,
         ),
         request_duration_s=histogram(
             "vgpu_serve_request_duration_seconds", "From the request's arrival to its answer", edges
@@ -85,7 +88,8 @@ def create(identity: WorkerIdentity, *, objective_s: float) -> WorkerMetrics:
         in_flight=gauge("vgpu_serve_requests_in_flight", "Requests being answered now"),
         queued_rows=gauge("vgpu_serve_queued_rows", "Rows waiting for a batch now"),
         engine_busy_s=counter(
-            "vgpu_serve_engine_busy_seconds_total", "Time with a batch on the engine, waits for the slot's time slices included: 1 s/s is a full slot"
+            "vgpu_serve_engine_busy_seconds_total",
+            "Time with a batch on the engine, waits for the slot's time slices included: 1 s/s is a full slot",
         ),
         host_late=counter(
             "vgpu_serve_host_late_total", "Emulated slots: batches the host finished after the emulated engine"

@@ -72,7 +72,7 @@ class Replica:
                 response = Response(protocol.orjson.dumps(body), error.status, {**JSON, **error.headers})
             except ClientDisconnect:
                 response = Response(b"", 499)
-            except Exception:  # noqa: BLE001  # the client gets our shape, the log the traceback
+            except Exception:  # the client gets our shape, the log the traceback
                 log.exception("answering %s failed", path)
                 response = Response(protocol.orjson.dumps(errors.internal().as_v2()), 500, JSON)
         if request.method == "POST":

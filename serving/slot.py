@@ -128,7 +128,7 @@ def open_engine(slot: Slot, *, framebuffer_mib: int) -> Engine:
     """
     if slot.emulator_socket is None:
         return DeviceEngine()
-    client = EngineClient.connect(slot.emulator_socket, slot.slot_id)
+    client = EngineClient(slot.emulator_socket, slot.slot_id)
     client.allocate(framebuffer_mib)
     return EmulatedEngine(client, cost_ratio=slot.cost_ratio)
 

@@ -39,7 +39,9 @@ class DeploymentCluster:
             inventory=parsed.inventory,
             pools=tuple(self._pool(name, count, workers, now_s) for name, count in wanted.items()),
             workers=tuple(
-                Endpoint(name=objects.pod_key(pod), url=f"http://{pod['status']['podIP']}:{WORKER_METRICS_PORT}/metrics")
+                Endpoint(
+                    name=objects.pod_key(pod), url=f"http://{pod['status']['podIP']}:{WORKER_METRICS_PORT}/metrics"
+                )
                 for pod in workers
                 if _is_ready(pod) and pod["status"].get("podIP")
             ),

@@ -1,6 +1,6 @@
 """Decided counts -> the actions that make them true, from whatever is there now.
 
-Level-triggered: every tick compares what is decided with what is seen, so a lost action is simply found again. A model's
+Level-triggered: every tick compares what is decided with what is seen, so a lost action is found again. A model's
 target is never raised beyond the ready workers left for it, and never lowered because workers look unready. A worker
 goes only when no replica lives in it and nothing in its pool is on the move.
 """
@@ -75,9 +75,7 @@ def _lowest_safe(fleet: Fleet, model: str) -> int:
     return max(decision.count, running)
 
 
-def _workers_to_spare(
-    fleet: Fleet, pool: str, model: str, models: list[str], targets: Mapping[str, int]
-) -> int:
+def _workers_to_spare(fleet: Fleet, pool: str, model: str, models: list[str], targets: Mapping[str, int]) -> int:
     """Ready workers that neither another model holds or is promised nor this model's stopping replicas still fill."""
     seen = fleet.pools.get(pool)
     if seen is None:
@@ -125,7 +123,9 @@ def _at_rest(fleet: Fleet, seen: PoolSeen, targets: Mapping[str, int]) -> bool:
 def _shrink(fleet: Fleet, seen: PoolSeen, needed: int) -> list[Action]:
     """Remove workers that hold no replica, those that are not ready first; ask no pod that does not exist to go."""
     held = _held_workers(fleet, seen)
-    idle = sorted((worker for worker in seen.live if worker.pod not in held), key=lambda worker: (worker.ready, worker.pod))
+    idle = sorted(
+        (worker for worker in seen.live if worker.pod not in held), key=lambda worker: (worker.ready, worker.pod)
+    )
     surplus = seen.wanted - needed
     not_created = max(0, seen.wanted - len(seen.live))
     victims = tuple(worker.pod for worker in idle[: max(0, surplus - not_created)])

@@ -6,7 +6,7 @@ operator would say, and every step can be read as a part of a sentence.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -37,6 +37,7 @@ class Reason(StrEnum):
     STEADY = "steady"
     NO_FRESH_METRICS = "no_fresh_metrics"
     COLD_START_PENDING = "cold_start_pending"
+    BACKLOG_DRAINING = "backlog_draining"
     PENDING_EXPIRED = "pending_expired"
     WORST_NEED = "worst_need"
     SETTLING = "settling"
@@ -83,7 +84,7 @@ class Step:
     before: int
     after: int
     reason: Reason
-    numbers: Numbers = MappingProxyType({})
+    numbers: Numbers = field(default_factory=numbers)
 
     def phrase(self) -> str:
         """The step as a part of a sentence."""
@@ -188,7 +189,7 @@ def as_json_value(value: object) -> JsonValue:
     if isinstance(value, tuple | list):
         return [as_json_value(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: as_json_value(getattr(value, field.name)) for field in fields(value)}
+        return {part.name: as_json_value(getattr(value, part.name)) for part in fields(value)}
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -201,7 +202,9 @@ _CALM = (
 
 _PHRASES = {
     Reason.LATENCY_ABOVE_OBJECTIVE: "latency wanted {after} (p95 {p95_ms:.0f} ms > {objective_ms:.0f} ms)",
-    Reason.LATENCY_NEAR_OBJECTIVE: "latency wanted {after} (p95 {p95_ms:.0f} ms is near {objective_ms:.0f} ms)",
+    Reason.LATENCY_NEAR_OBJECTIVE: (
+        "latency wanted {after} (p95 {p95_ms:.0f} ms is not well within {objective_ms:.0f} ms)"
+    ),
     Reason.LATENCY_WITHIN_OBJECTIVE: "latency wanted {after} (p95 {p95_ms:.0f} ms <= {objective_ms:.0f} ms)",
     Reason.OBJECTIVE_OUT_OF_REACH: (
         "latency kept {after} (p95 {p95_ms:.0f} ms > {objective_ms:.0f} ms with nothing waiting: "
@@ -223,6 +226,7 @@ _PHRASES = {
     Reason.STEADY: "steady",
     Reason.NO_FRESH_METRICS: "missing metrics kept {after} ({gaps:.0f} readings missing)",
     Reason.COLD_START_PENDING: "a pending cold start kept {after} ({pending:.0f} not running yet)",
+    Reason.BACKLOG_DRAINING: "a backlog that is draining kept {after}",
     Reason.PENDING_EXPIRED: "replicas that did not start in time left {after}",
     Reason.WORST_NEED: "the worst need of {window_s:.0f} s kept {after}",
     Reason.SETTLING: "settling kept {after} ({since_s:.0f} s since the last change)",

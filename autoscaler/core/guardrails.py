@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 from autoscaler.core.decision import Reason, Stage, Step, numbers
-from autoscaler.core.policy import Situation
+from autoscaler.core.policy import Situation, needed_for_offered
 
 Guardrail = Callable[[Situation, int], Step | None]
 """Takes the situation and the count so far; a step when it changes the count, None when it has no objection."""
@@ -33,12 +33,26 @@ def hold_without_data(situation: Situation, count: int) -> Step | None:
     return _step(count, situation.current, Reason.NO_FRESH_METRICS, gaps=len(gaps))
 
 
-def wait_for_cold_start(situation: Situation, count: int) -> Step | None:
-    """Do not fall while replicas are on their way: their effect has not been seen."""
-    pending = situation.state.pending
-    if count >= situation.current or not pending:
+def wait_for_help(situation: Situation, count: int) -> Step | None:
+    """While help is on its way, too new to show, or already enough, judge by the offered rate alone.
+
+    Latency and backlog still tell of the fleet before it: 1 replica with 60 requests waiting would ask for 8, again
+    at every tick of a 40 s cold start, although the 3 decided on will do. Nothing falls while replicas are awaited.
+    """
+    current, pending = situation.current, situation.state.pending
+    if count < current:
+        return _step(count, current, Reason.COLD_START_PENDING, pending=pending) if pending else None
+    allowed = min(count, max(current, needed_for_offered(situation)))
+    if allowed == count:
         return None
-    return _step(count, situation.current, Reason.COLD_START_PENDING, pending=pending)
+    if pending:
+        return _step(count, allowed, Reason.COLD_START_PENDING, pending=pending)
+    if not situation.steady:
+        since_s = situation.now_s - situation.state.running_since_s
+        return _step(count, allowed, Reason.SETTLING, since_s=since_s)
+    if situation.draining:
+        return _step(count, allowed, Reason.BACKLOG_DRAINING)
+    return None
 
 
 def worst_need(situation: Situation, count: int) -> Step | None:
@@ -93,7 +107,7 @@ def bounds(situation: Situation, count: int) -> Step | None:
 
 GUARDRAILS: tuple[Guardrail, ...] = (
     hold_without_data,
-    wait_for_cold_start,
+    wait_for_help,
     worst_need,
     settle,
     step_limit,

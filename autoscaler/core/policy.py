@@ -53,6 +53,15 @@ class Situation:
     def refusing(self) -> bool:
         return self.signals.refused >= self.policy.least_requests
 
+    @property
+    def draining(self) -> bool:
+        """More is answered than comes in, and at that pace the backlog is gone soon."""
+        queued, offered, answered = self.signals.queued, self.signals.offered_per_s, self.signals.answered_per_s
+        if isinstance(queued, Missing) or isinstance(offered, Missing) or isinstance(answered, Missing):
+            return False
+        pace_per_s = answered.value - offered.value
+        return pace_per_s > 0 and queued.value / pace_per_s <= self.policy.drain_s
+
     def waiting_with(self, replicas: int) -> bool:
         """Whether requests would wait for one another if this many replicas carried the load; True when unknown."""
         in_flight, queued = self.signals.in_flight, self.signals.queued
@@ -134,24 +143,16 @@ def needed_for_offered(situation: Situation) -> int:
 
 
 def _more(situation: Situation) -> Recommendation:
-    """The objective is missed: at least one more, unless that cannot help or help is already on its way."""
+    """The objective is missed: at least one more, unless nothing waits and more of the same could not help."""
     spec, signals, current = situation.spec, situation.signals, situation.current
     needed = needed_for_offered(situation)
     seen: dict[str, float] = {"needed": needed, "refused": signals.refused, "objective_ms": spec.objective_p95_ms}
     if isinstance(signals.p95_ms, Signal):
         seen["p95_ms"] = signals.p95_ms.value
-    reason = Reason.LATENCY_ABOVE_OBJECTIVE if situation.too_slow else Reason.REQUESTS_REFUSED
     if not situation.refusing and not situation.waiting_with(max(1, signals.fresh)):
         return Recommendation(count=current, reason=Reason.OBJECTIVE_OUT_OF_REACH, numbers=numbers(**seen))
-    if needed > current:
-        return Recommendation(count=needed, reason=reason, numbers=numbers(**seen))
-    if situation.state.pending:
-        waited = numbers(pending=situation.state.pending, **seen)
-        return Recommendation(count=current, reason=Reason.COLD_START_PENDING, numbers=waited)
-    if not situation.steady:
-        waited = numbers(since_s=situation.now_s - situation.state.running_since_s, **seen)
-        return Recommendation(count=current, reason=Reason.SETTLING, numbers=waited)
-    return Recommendation(count=current + 1, reason=reason, numbers=numbers(**seen))
+    reason = Reason.LATENCY_ABOVE_OBJECTIVE if situation.too_slow else Reason.REQUESTS_REFUSED
+    return Recommendation(count=max(current + 1, needed), reason=reason, numbers=numbers(**seen))
 
 
 def _at_least_remembered(situation: Situation, made: Recommendation) -> Recommendation:

@@ -130,6 +130,11 @@ def read_signals(
     def total(name: str, values: Iterable[float]) -> Signal | Missing:
         return signal(name, sum(values) if increases else None)
 
+    def rate(name: str, counts: Iterable[int]) -> Signal | Missing:
+        # One common time for all: a replica that has run for 2 s of the 10 got nothing in the other 8. Dividing each
+        # by its own time would count twice the load that moved from an old replica to a new one.
+        return signal(name, sum(counts) / max(increase.over_s for increase in increases) if increases else None)
+
     def latency_ms(name: str, quantile: float) -> Signal | Missing:
         latency_s = durations.quantile_s(quantile) if durations else None
         return signal(name, None if latency_s is None else latency_s * 1000)
@@ -143,8 +148,8 @@ def read_signals(
         p50_ms=latency_ms("p50_ms", 0.50),
         p95_ms=latency_ms("p95_ms", 0.95),
         attainment_ratio=signal("attainment_ratio", within / (requests + refused) if requests + refused else None),
-        offered_per_s=total("offered_per_s", (increase.arrived / increase.over_s for increase in increases)),
-        answered_per_s=total("answered_per_s", (inc.counters.answered / inc.over_s for inc in increases)),
+        offered_per_s=rate("offered_per_s", (increase.arrived for increase in increases)),
+        answered_per_s=rate("answered_per_s", (increase.counters.answered for increase in increases)),
         in_flight=total("in_flight", (increase.in_flight_mean for increase in increases)),
         queued=total("queued", (increase.queued_mean for increase in increases)),
         utilization_ratio=signal("utilization_ratio", _mean_utilization(fresh, contention)),

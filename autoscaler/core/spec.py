@@ -98,6 +98,8 @@ class PolicySettings:
     """p95 below this part of its objective is well within it; between the two the count stays."""
     tolerance_ratio: float = 0.1
     """A target overshot by up to this part starts nothing: 10 replicas at 1.08 of their target are enough."""
+    drain_s: float = 20.0
+    """A backlog that will be gone within this at the present pace needs no further replica."""
     overload_memory_s: float = 3600.0
     """For this long a count that missed its objective at some rate is not tried again at that rate. Without it a model
     that needs 2 and looks idle with 2 swings between 1 and 2 for ever."""
@@ -111,6 +113,7 @@ class PolicySettings:
             (self.least_requests >= 1, f"least_requests is {self.least_requests}; at least 1"),
             (0 < self.calm_ratio <= 1, f"calm_ratio is {self.calm_ratio}; above 0, at most 1"),
             (0 <= self.tolerance_ratio < 1, f"tolerance_ratio is {self.tolerance_ratio}; at least 0, below 1"),
+            (self.drain_s >= 0, f"drain_s is {self.drain_s}; at least 0"),
             (self.overload_memory_s >= 0, f"overload_memory_s is {self.overload_memory_s}; at least 0"),
             (0 < self.saturated_ratio <= 1, f"saturated_ratio is {self.saturated_ratio}; above 0, at most 1"),
         )
@@ -120,8 +123,9 @@ class PolicySettings:
 class GuardrailSettings:
     """How fast a recommendation is followed."""
 
-    settle_up_s: float = 10.0
-    """After any change the count does not rise for this long: the last step must show in the window first."""
+    settle_up_s: float = 5.0
+    """After any change the count does not rise for this long. Short, because replicas on their way count as capacity
+    and only the offered rate may ask for more of them."""
     settle_down_s: float = 30.0
     """After any change the count does not fall for this long."""
     step_up_ratio: float = 2.0

@@ -11,7 +11,7 @@ STOP_GRACE_S = 10.0
 LOG_TAIL_LINES = 15
 
 
-class ProcessFailed(Exception):  # noqa: N818  # says what happened, as the domain's words do
+class ProcessFailed(Exception):  # says what happened, as the domain's words do
     """A child ended when it should not have; the message holds the end of its log."""
 
 

@@ -15,6 +15,10 @@ UNITS_S = {"s": 1.0, "m": 60.0}
 STEP = re.compile(r"(?P<rate>\d+(?:\.\d+)?):(?P<duration>\d+(?:\.\d+)?)(?P<unit>[sm])")
 
 
+class StepError(ValueError):
+    """A step that cannot be driven; the message names it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """`rate_per_s` requests a second for `duration_s`."""
@@ -24,18 +28,18 @@ class Step:
 
     def __post_init__(self) -> None:
         if not 0 < self.rate_per_s <= MAX_RATE_PER_S:
-            raise ValueError(f"rate is {self.rate_per_s:g}/s; above 0, at most {MAX_RATE_PER_S:g}")
+            raise StepError(f"rate is {self.rate_per_s:g}/s; above 0, at most {MAX_RATE_PER_S:g}")
         if not 0 < self.duration_s <= MAX_DURATION_S:
-            raise ValueError(f"duration is {self.duration_s:g} s; above 0, at most {MAX_DURATION_S:g}")
+            raise StepError(f"duration is {self.duration_s:g} s; above 0, at most {MAX_DURATION_S:g}")
 
 
 def parse_steps(text: str) -> tuple[Step, ...]:
-    """Read `5:60s,40:2m`: five a second for a minute, then forty for two. Raises `ValueError` naming the part."""
+    """Read `5:60s,40:2m`: five a second for a minute, then forty for two. Raises `StepError` naming the part."""
     steps = []
     for part in text.split(","):
         match = STEP.fullmatch(part.strip())
         if match is None:
-            raise ValueError(f"step {part.strip()!r} is not RATE:DURATION such as 40:120s or 5:2m")
+            raise StepError(f"step {part.strip()!r} is not RATE:DURATION such as 40:120s or 5:2m")
         duration_s = float(match["duration"]) * UNITS_S[match["unit"]]
         steps.append(Step(rate_per_s=float(match["rate"]), duration_s=duration_s))
     return tuple(steps)

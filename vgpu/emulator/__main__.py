@@ -30,8 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(options.config, [str(problem)])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.stop)
+    arbiter = Arbiter(config, now_ns=time.monotonic_ns())
     _log.info("emulated %s with %d slots on %s", config.gpu_name, len(config.slots), config.socket)
-    server.serve(Arbiter(config, now_ns=time.monotonic_ns()))
+    server.serve(arbiter)
     return 0
 
 

@@ -105,14 +105,6 @@ class EngineClient:
         """`run` for callers without an event loop."""
         return _as_run(demand_ns, self._ask(Operation.RUN, demand_ns=demand_ns).result())
 
-    def read_status(self) -> Reply:
-        """What the arbiter says of its GPU: policy, slice, busy time per slot, who is attached."""
-        return self._ask_now(Operation.STATUS)
-
-    def set_device_lost(self, lost: bool) -> None:
-        """Inject a lost device, or end it. A lost device kills every attachment, this one included."""
-        self._ask_now(Operation.LOSE if lost else Operation.RESTORE)
-
     def close(self) -> None:
         """Leave the slot. Waiting calls raise EngineUnavailable."""
         with contextlib.suppress(OSError):  # the arbiter left first
@@ -165,6 +157,30 @@ class EngineClient:
             future.set_exception(_as_error(reply))
         else:
             future.set_result(reply)
+
+
+def read_status(socket_path: Path | str) -> Reply:
+    """What the arbiter says of its GPU: policy, slice, busy time and framebuffer per slot, who is attached."""
+    return _ask_once(socket_path, Operation.STATUS)
+
+
+def set_device_lost(socket_path: Path | str, lost: bool) -> None:
+    """Inject a lost device, or end it. A loss kills every attachment for good; new ones work after its end."""
+    _ask_once(socket_path, Operation.LOSE if lost else Operation.RESTORE)
+
+
+def _ask_once(socket_path: Path | str, operation: Operation) -> Reply:
+    """Ask something that needs no slot, on a connection of its own."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(REPLY_TIMEOUT_S)
+        try:
+            connection.connect(str(socket_path))
+            connection.sendall(encode({"id": 1, "op": operation}))
+            with connection.makefile("rb") as replies:
+                reply: Reply = json.loads(replies.readline())
+        except (OSError, ValueError) as problem:
+            raise EngineUnavailable(f"no arbiter answers at {socket_path}: {problem}") from problem
+    return reply
 
 
 def _as_run(demand_ns: int, reply: Reply) -> EngineRun:

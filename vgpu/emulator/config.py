@@ -74,14 +74,15 @@ def parse_config(text: str) -> ArbiterConfig:
         raise ConfigError([f"the config is not JSON ({problem}); write one JSON object"]) from problem
     problems: list[str] = []
     fields = _Fields(document, "", problems)
-    most_per_gpu = fields.whole("most_per_gpu", 1, MOST_SLOTS)
+    slice_limits = SHORTEST_SLICE_NS, LONGEST_SLICE_NS, SHORTEST_SLICE_NS
+    most_per_gpu = fields.whole("most_per_gpu", 1, MOST_SLOTS, MOST_SLOTS)
     config = ArbiterConfig(
         gpu_uuid=fields.text("gpu_uuid", LONGEST_NAME),
         board=fields.text("board", LONGEST_NAME),
         gpu_name=fields.text("gpu_name", LONGEST_NAME),
-        framebuffer_mib=fields.whole("framebuffer_mib", 1, MOST_MIB),
+        framebuffer_mib=fields.whole("framebuffer_mib", 1, MOST_MIB, MOST_MIB),
         policy=fields.policy("policy"),
-        slice_ns=fields.whole("slice_ns", SHORTEST_SLICE_NS, LONGEST_SLICE_NS, default_slice_ns(most_per_gpu)),
+        slice_ns=fields.whole("slice_ns", *slice_limits, default_slice_ns(most_per_gpu)),
         most_per_gpu=most_per_gpu,
         socket=Path(fields.text("socket", LONGEST_SOCKET_PATH)),
         slots=tuple(_slot(entry) for entry in fields.entries("slots")),
@@ -99,7 +100,7 @@ def _slot(fields: "_Fields") -> SlotConfig:
     slot = SlotConfig(
         slot_id=fields.text("slot_id", LONGEST_NAME),
         profile_name=fields.text("profile_name", LONGEST_NAME),
-        framebuffer_mib=fields.whole("framebuffer_mib", 1, MOST_MIB),
+        framebuffer_mib=fields.whole("framebuffer_mib", 1, MOST_MIB, 1),
         device_uuid=fields.text("device_uuid", LONGEST_NAME),
         nvml_state=fields.path("nvml_state"),
     )
@@ -119,7 +120,7 @@ def _contradictions(config: ArbiterConfig) -> list[str]:
     if len(config.slots) > config.most_per_gpu:
         problems.append(f"slots has {len(config.slots)} entries and most_per_gpu is {config.most_per_gpu}; drop slots")
     reserved_mib = sum(slot.framebuffer_mib for slot in config.slots)
-    if reserved_mib > config.framebuffer_mib > 0:
+    if reserved_mib > config.framebuffer_mib:
         problems.append(
             f"the slots hold {reserved_mib} MiB and the card has {config.framebuffer_mib};"
             " drop slots or use smaller profiles"
@@ -148,7 +149,7 @@ def _repeated(field: str, values: Iterable[object]) -> list[str]:
 
 
 class _Fields:
-    """Takes typed fields out of one JSON object; what is wrong joins `problems` and a harmless value stands in."""
+    """Takes typed fields out of one JSON object; what is wrong joins `problems` and a harmless `stand_in` goes on."""
 
     def __init__(self, document: object, where: str, problems: list[str]) -> None:
         self._document: Mapping[str, Any] = document if isinstance(document, dict) else {}
@@ -165,12 +166,12 @@ class _Fields:
         self._refuse(key, value, f"text of 1 to {longest} bytes")
         return ""
 
-    def whole(self, key: str, least: int, most: int, default: object = _REQUIRED) -> int:
+    def whole(self, key: str, least: int, most: int, stand_in: int, default: object = _REQUIRED) -> int:
         value = self._take(key, default)
         if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             return value
         self._refuse(key, value, f"a whole number from {least} to {most}")
-        return least
+        return stand_in
 
     def ratio(self, key: str) -> float:
         value = self._take(key)

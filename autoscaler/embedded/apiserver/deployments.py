@@ -140,7 +140,7 @@ def _deletion_cost(pod: Json) -> int:
 
 def _ready_since(pod: Json) -> str:
     for known in pod["status"].get("conditions") or []:
-        if known["type"] == "Ready" and known["status"] == "True":
+        if known.get("type") == "Ready" and known.get("status") == "True":
             return known.get("lastTransitionTime") or ""
     return ""
 
@@ -169,6 +169,6 @@ def _condition(deployment: Json, kind: str, is_so: bool, reason: str, now_s: flo
     word = "True" if is_so else "False"
     since = metadata.timestamp(now_s)
     for known in deployment["status"].get("conditions") or []:
-        if known["type"] == kind and known["status"] == word:
-            since = known["lastTransitionTime"]
+        if known.get("type") == kind and known.get("status") == word:
+            since = known.get("lastTransitionTime", since)
     return {"type": kind, "status": word, "reason": reason, "lastTransitionTime": since}

@@ -3,11 +3,12 @@
 Only the defaults and rules a client of this server can trip over are here; other fields are stored as sent.
 """
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
 
 from autoscaler.embedded.apiserver import errors, metadata, resources, selectors
-from autoscaler.embedded.apiserver.errors import FieldFault
+from autoscaler.embedded.apiserver.errors import ApiError, FieldFault
 from autoscaler.embedded.apiserver.resources import Json, Resource, Value
 
 _POD_DEFAULTS: Json = {
@@ -93,30 +94,43 @@ def _container_faults(spec: Json, where: str) -> list[FieldFault]:
 
 
 def _pod_faults(pod: Json) -> list[FieldFault]:
-    return _container_faults(pod.get("spec") or {}, "spec")
+    return _container_faults(pod.get("spec", {}), "spec")
 
 
 def _deployment_faults(deployment: Json) -> list[FieldFault]:
-    spec = deployment.get("spec") or {}
-    template = spec.get("template") or {}
-    found = []
-    if not spec.get("selector"):
-        found.append(errors.required("spec.selector"))
-    elif not selectors.parse_label_selector(spec["selector"])(template):
-        labels = (template.get("metadata") or {}).get("labels") or {}
+    spec = deployment.get("spec", {})
+    template = spec.get("template", {})
+    found = _selector_faults(spec.get("selector", {}))
+    if not found and not selectors.parse_label_selector(spec["selector"])(template):
+        labels = template.get("metadata", {}).get("labels", {})
         found.append(
             errors.wrong("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
         )
-    if (spec.get("replicas") or 0) < 0:
+    if spec.get("replicas", 0) < 0:
         found.append(errors.wrong("spec.replicas", spec["replicas"], "must be greater than or equal to 0"))
-    return found + _container_faults(template.get("spec") or {}, "spec.template.spec")
+    return found + _container_faults(template.get("spec", {}), "spec.template.spec")
+
+
+def _selector_faults(selector: Json) -> list[FieldFault]:
+    if not selector.get("matchLabels") and not selector.get("matchExpressions"):
+        return [errors.required("spec.selector")]
+    try:
+        selectors.parse_label_selector(selector)
+    except ApiError as fault:
+        return [errors.wrong("spec.selector", selector, str(fault))]
+    return []
 
 
 def _budget_faults(budget: Json) -> list[FieldFault]:
-    spec = budget.get("spec") or {}
-    if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
-        return [errors.wrong("spec", spec, "minAvailable and maxUnavailable cannot be both set")]
-    return []
+    spec = budget.get("spec", {})
+    found = _selector_faults(spec["selector"]) if spec.get("selector") else []
+    given = [name for name in ("minAvailable", "maxUnavailable") if name in spec]
+    if len(given) == 2:
+        found.append(errors.wrong("spec", spec, "minAvailable and maxUnavailable cannot be both set"))
+    for name in given:
+        if not re.fullmatch(r"[0-9]{1,9}%?" if isinstance(spec[name], str) else r"[0-9]{1,9}", str(spec[name])):
+            found.append(errors.wrong(f"spec.{name}", spec[name], "must be 0 or more, or a percentage"))
+    return found
 
 
 _RULES: dict[Resource, Callable[[Json], list[FieldFault]]] = {
@@ -140,31 +154,8 @@ def _change_faults(resource: Resource, old: Json, new: Json) -> list[FieldFault]
     return []
 
 
-# Fields whose JSON type clients get wrong; the real server fails to decode such a body and answers 400.
-_TYPED: dict[Resource, tuple[tuple[str, type, str], ...]] = {
-    resources.PODS: (("spec", dict, "object"), ("spec.containers", list, "list"), ("status", dict, "object")),
-    resources.NODES: (("spec", dict, "object"), ("spec.unschedulable", bool, "bool"), ("status", dict, "object")),
-    resources.DEPLOYMENTS: (
-        ("spec", dict, "object"),
-        ("spec.replicas", int, "int32"),
-        ("spec.template", dict, "object"),
-        ("spec.template.spec.containers", list, "list"),
-    ),
-    resources.CONFIG_MAPS: (("data", dict, "map of strings"),),
-    resources.LEASES: (("spec", dict, "object"), ("spec.leaseDurationSeconds", int, "int32")),
-}
-
-
-def _check_types(resource: Resource, item: Json) -> None:
-    for path, expected, word in _TYPED.get(resource, ()):
-        value: Value = selectors.at(item, path)
-        if value is not None and (not isinstance(value, expected) or (expected is int and isinstance(value, bool))):
-            raise metadata.undecodable(resource, path, word)
-
-
 def checked(resource: Resource, item: Json, old: Json | None = None) -> Json:
     """Check an object (against the one it replaces), fill in its defaults in place, and return it."""
-    _check_types(resource, item)
     found = metadata.faults(item["metadata"])
     if resource in _RULES:
         found += _RULES[resource](item)

@@ -4,7 +4,6 @@ Every function returns a new object. Objects in the store are shared with reader
 """
 
 import re
-from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -17,7 +16,6 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _LABEL_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _SYSTEM_FIELDS = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
-_STRING_MAPS = ("labels", "annotations")
 
 
 def timestamp(now_s: float) -> str:
@@ -28,46 +26,6 @@ def timestamp(now_s: float) -> str:
 def is_deleting(item: Json) -> bool:
     """Tell whether an object waits for its removal."""
     return "deletionTimestamp" in item["metadata"]
-
-
-def check_body(resource: Resource, namespace: str, name: str, body: Value) -> Json:
-    """Check that a body is an object of this kind for this path; `name` is empty on creation."""
-    if not isinstance(body, dict):
-        raise errors.bad_request("the body of the request must be an object")
-    for field, expected in (("apiVersion", resource.api_version), ("kind", resource.kind)):
-        if body.get(field, expected) != expected:
-            raise errors.bad_request(
-                f"the {field} in the data ({body[field]}) does not match the expected {field} ({expected})"
-            )
-    metadata = body.get("metadata") or {}
-    _check_types(resource, metadata)
-    if metadata.get("namespace", namespace) != namespace:
-        raise errors.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
-    if name and metadata.get("name", name) != name:
-        raise errors.bad_request(
-            f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
-        )
-    return body | {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
-
-
-def undecodable(resource: Resource, field: str, expected: str) -> errors.ApiError:
-    """Refuse: a field of the wrong JSON type, which the real server cannot even decode."""
-    told = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
-    return errors.bad_request(f"{told}: json: cannot unmarshal into field {field} of type {expected}")
-
-
-def _check_types(resource: Resource, metadata: Value) -> None:
-    if not isinstance(metadata, dict):
-        raise undecodable(resource, "metadata", "object")
-    for field in _STRING_MAPS:
-        value = metadata.get(field) or {}
-        if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-            raise undecodable(resource, f"metadata.{field}", "map of strings")
-    for field in ("name", "generateName", "namespace", "uid", "resourceVersion"):
-        if not isinstance(metadata.get(field, ""), str):
-            raise undecodable(resource, f"metadata.{field}", "string")
 
 
 def faults(metadata: Json) -> list[errors.FieldFault]:
@@ -93,12 +51,12 @@ def with_birth(resource: Resource, body: Json, *, name: str, namespace: str, uid
     if body["metadata"].get("resourceVersion"):
         raise errors.bad_request("resourceVersion should not be set on objects to be created")
     ignored = (*_SYSTEM_FIELDS, "resourceVersion", "managedFields", "selfLink", "generation")
-    metadata = {key: value for key, value in deepcopy(body["metadata"]).items() if key not in ignored}
+    metadata = {key: value for key, value in body["metadata"].items() if key not in ignored}
     metadata |= {"name": name} | ({"namespace": namespace} if resource.namespaced else {})
     metadata |= {"uid": uid, "creationTimestamp": timestamp(now_s)}
     if resource.counts_generation:
         metadata["generation"] = 1
-    born = deepcopy({key: value for key, value in body.items() if key != "metadata"}) | {"metadata": metadata}
+    born = body | {"metadata": metadata}
     if resource.has_status and not resource.keeps_status_on_create:
         born["status"] = {}
     return born

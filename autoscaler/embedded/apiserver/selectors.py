@@ -53,12 +53,16 @@ def parse_label_selector(selector: Json | None) -> Matches:
         _one_of(key, frozenset({value}), True) for key, value in (selector.get("matchLabels") or {}).items()
     ]
     for expression in selector.get("matchExpressions") or []:
-        key, values = expression["key"], frozenset(expression.get("values") or ())
-        match expression["operator"]:
+        key, values = expression.get("key", ""), frozenset(expression.get("values") or ())
+        match expression.get("operator"):
             case "In" | "NotIn" as operator:
                 requirements.append(_one_of(key, values, operator == "In"))
+            case "Exists":
+                requirements.append(_requirement(key))
+            case "DoesNotExist":
+                requirements.append(_requirement(f"!{key}"))
             case operator:
-                requirements.append(_requirement(key if operator == "Exists" else f"!{key}"))
+                raise errors.bad_request(f'"{operator}" is not a valid label selector operator')
     return _all(requirements)
 
 

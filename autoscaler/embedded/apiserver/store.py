@@ -7,8 +7,9 @@ a write always puts a new object in the place of the old. Not for use from sever
 import random
 import uuid
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 
-from autoscaler.embedded.apiserver import errors, kinds, metadata, resources
+from autoscaler.embedded.apiserver import errors, kinds, metadata, resources, shapes
 from autoscaler.embedded.apiserver.history import History
 from autoscaler.embedded.apiserver.resources import Json, Resource
 
@@ -78,7 +79,7 @@ class Store:
 
     def create(self, resource: Resource, namespace: str, body: Json) -> Json:
         """Add an object; raise AlreadyExists, Invalid, or what its namespace forbids."""
-        body = metadata.check_body(resource, namespace, "", body)
+        body = shapes.decode(resource, namespace, "", body)
         name: str = body["metadata"].get("name") or self._generated_name(resource, namespace, body)
         born = metadata.with_birth(resource, body, name=name, namespace=namespace, uid=self._uid(), now_s=self._clock())
         self._check_namespace(resource, namespace, name)
@@ -116,8 +117,8 @@ class Store:
         A change that changes nothing leaves no event. One that lifts the last finalizer of a deleted object removes it.
         """
         old = self.get(resource, namespace, name)
-        new = metadata.check_body(resource, namespace, name, change(old))
-        new = kinds.checked(resource, metadata.with_change(resource, old, new, part), old)
+        sent = shapes.decode(resource, namespace, name, change(old))
+        new = kinds.checked(resource, deepcopy(metadata.with_change(resource, old, sent, part)), old)
         if new == old:
             return old
         if metadata.is_deleting(old):

@@ -4,7 +4,7 @@ A binding sets the node and merges the Binding's annotations and labels in one w
 is bound but lacks what its scheduler decided about it.
 """
 
-from autoscaler.embedded.apiserver import deletion, errors, metadata, resources, selectors
+from autoscaler.embedded.apiserver import deletion, errors, metadata, resources, selectors, shapes
 from autoscaler.embedded.apiserver.resources import Json, Value
 from autoscaler.embedded.apiserver.store import Store
 
@@ -29,10 +29,11 @@ def with_scale(deployment: Json, scale: Value) -> Json:
     """Write a Scale's replicas into its Deployment; the Scale's resourceVersion, if any, is the one to match."""
     if not isinstance(scale, dict) or scale.get("kind", "Scale") != "Scale":
         raise errors.bad_request("the body of the request must be a Scale")
-    replicas = (scale.get("spec") or {}).get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise errors.bad_request("Scale in version v1 cannot be handled as a Scale: spec.replicas must be an int32")
-    sent = {key: value for key, value in (scale.get("metadata") or {}).items() if key in _BORROWED}
+    asked, about = scale.get("spec") or {}, scale.get("metadata") or {}
+    if not isinstance(asked, dict) or not isinstance(about, dict):
+        raise errors.bad_request("Scale in version v1 cannot be handled as a Scale: metadata and spec must be objects")
+    sent = {key: value for key, value in about.items() if key in _BORROWED}
+    replicas = asked.get("replicas", 0)
     spec = deployment["spec"] | {"replicas": replicas}
     return deployment | {"metadata": deployment["metadata"] | {"resourceVersion": ""} | sent, "spec": spec}
 
@@ -42,7 +43,7 @@ def bind(store: Store, namespace: str, name: str, binding: Value) -> Json:
     if not isinstance(binding, dict) or not isinstance(binding.get("target"), dict):
         raise errors.bad_request("the body of the request must be a Binding with a target")
     pod = store.get(resources.PODS, namespace, name)
-    target, sent = binding["target"], metadata.check_body(resources.PODS, namespace, name, _as_pod(binding))["metadata"]
+    target, sent = binding["target"], shapes.decode(resources.PODS, namespace, name, _as_pod(binding))["metadata"]
     if target.get("kind", "Node") not in ("", "Node") or not target.get("name"):
         raise errors.invalid(resources.PODS, name, [errors.required("target.name", "the node to bind to")])
     for field in ("uid", "resourceVersion"):
@@ -66,7 +67,7 @@ def _bound(pod: Json, node: str, sent: Json, now: str) -> Json:
     had = pod["metadata"]
     merged = {field: (had.get(field) or {}) | (sent.get(field) or {}) for field in ("annotations", "labels")}
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
-    others = [known for known in pod["status"].get("conditions") or [] if known["type"] != "PodScheduled"]
+    others = [known for known in pod["status"].get("conditions") or [] if known.get("type") != "PodScheduled"]
     return pod | {
         "metadata": had | {field: value for field, value in merged.items() if value},
         "spec": pod["spec"] | {"nodeName": node},
@@ -77,7 +78,7 @@ def _bound(pod: Json, node: str, sent: Json, now: str) -> Json:
 def is_ready(pod: Json) -> bool:
     """Tell whether a pod says it can serve."""
     conditions = pod.get("status", {}).get("conditions") or []
-    return any(known["type"] == "Ready" and known["status"] == "True" for known in conditions)
+    return any(known.get("type") == "Ready" and known.get("status") == "True" for known in conditions)
 
 
 def evict(store: Store, namespace: str, name: str, eviction: Value) -> Json:

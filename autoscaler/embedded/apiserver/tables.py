@@ -67,7 +67,7 @@ def _since(path: str) -> Callable[[Json, float], str]:
 def _node_status(node: Json, _: float) -> str:
     ready = "Ready" if is_ready(node) else "NotReady"
     conditions = node.get("status", {}).get("conditions") or []
-    words = [ready if any(known["type"] == "Ready" for known in conditions) else "Unknown"]
+    words = [ready if any(known.get("type") == "Ready" for known in conditions) else "Unknown"]
     if node.get("spec", {}).get("unschedulable"):
         words.append("SchedulingDisabled")
     return ",".join(words)
@@ -81,7 +81,7 @@ def _node_roles(node: Json, _: float) -> str:
 def _node_address(kind: str) -> Callable[[Json, float], str]:
     def read(node: Json, _: float) -> str:
         addresses = node.get("status", {}).get("addresses") or []
-        return next((str(known["address"]) for known in addresses if known["type"] == kind), _NONE)
+        return next((str(known.get("address", "")) for known in addresses if known.get("type") == kind), _NONE)
 
     return read
 
@@ -114,8 +114,8 @@ def _pod_restarts(pod: Json, _: float) -> int:
 
 
 def _readiness_gates(pod: Json, _: float) -> str:
-    gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or []]
-    true = {known["type"] for known in pod["status"].get("conditions") or [] if known["status"] == "True"}
+    gates = [gate.get("conditionType") for gate in pod["spec"].get("readinessGates") or []]
+    true = {known.get("type") for known in pod["status"].get("conditions") or [] if known.get("status") == "True"}
     return f"{len(true.intersection(gates))}/{len(gates)}" if gates else _NONE
 
 

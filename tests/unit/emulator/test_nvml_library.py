@@ -1,14 +1,11 @@
 """Building and choosing the emulated NVML."""
 
-import ctypes
 from pathlib import Path
 
 import pytest
 
 from vgpu.emulator import nvml_library
 from vgpu.emulator.nvml_python import PythonNvml
-
-REAL_DRIVER = "int nvmlInit_v2(void) { return 0; } int nvmlShutdown(void) { return 0; }"
 
 
 def test_without_a_compiler_the_python_object_takes_over(tmp_path: Path) -> None:
@@ -47,3 +44,12 @@ def test_the_cache_is_under_the_users_cache_folder(monkeypatch: pytest.MonkeyPat
 
 def test_no_library_means_no_real_driver() -> None:
     assert not nvml_library.real_driver_answers("libno-such-library.so.1")
+
+
+def test_the_emulation_gives_way_to_a_real_driver_unless_forced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nvml_library, "real_driver_answers", lambda: True)
+    with pytest.raises(nvml_library.RealDriverPresentError, match="a real NVIDIA driver answers on this machine"):
+        nvml_library.load(tmp_path, compilers=[])
+    assert isinstance(nvml_library.load(tmp_path, compilers=[], forced=True), PythonNvml)

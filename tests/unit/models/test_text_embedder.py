@@ -69,7 +69,7 @@ def test_first_components_have_not_moved(embedder: TextEmbedder, tokenise: Token
 
 def test_vectors_are_384_floats_of_length_one(embedder: TextEmbedder, tokenise: Tokenise) -> None:
     vectors = embed(embedder, tokenise(*SENTENCES))
-    assert (vectors.shape, vectors.dtype) == ((len(SENTENCES), 384), np.float32)
+    assert (vectors.shape, vectors.dtype) == ((len(SENTENCES), 384), np.dtype(np.float32))
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 

@@ -1,0 +1,109 @@
+"""A tick as people look at it: models against their objectives, slots by node, the last decision in a sentence. Pure."""
+
+from typing import Any
+
+from autoscaler.core.decision import Decision, as_json_value
+from autoscaler.core.observation import Missing, Observation, ReplicaState
+from autoscaler.core.signals import ModelSignals, Signal
+from autoscaler.core.spec import FleetSpec, ModelSpec
+from autoscaler.ports import Tick
+from vgpu.core.inventory import Inventory
+
+Json = dict[str, Any]
+FORMAT = 1
+
+
+def render(spec: FleetSpec, tick: Tick) -> Json:
+    """The whole state as `GET /v1/state` answers it."""
+    decisions = {decision.model: decision for decision in (tick.plan.decisions if tick.plan else ())}
+    return {
+        "format": FORMAT,
+        "tick": tick.number,
+        "dry_run": tick.dry_run,
+        "models": [_model(model, decisions.get(model.name), tick) for model in spec.models],
+        "nodes": _nodes(tick.inventory, tick.seen),
+        "gpus": as_json_value(tick.plan.gpus) if tick.plan else [],
+        "actions": as_json_value(tick.plan.actions) if tick.plan else [],
+        "problems": [*tick.problems, *tick.failed_actions],
+    }
+
+
+def explain(spec: FleetSpec, tick: Tick, model: str) -> Json | None:
+    """One model's last decision with everything behind it; None for a model that is not served here."""
+    about = next((entry for entry in spec.models if entry.name == model), None)
+    if about is None:
+        return None
+    decision = next((entry for entry in (tick.plan.decisions if tick.plan else ()) if entry.model == model), None)
+    return {
+        "format": FORMAT,
+        "tick": tick.number,
+        "model": model,
+        "settings": as_json_value(about),
+        "sentence": _sentence(model, decision),
+        "decision": as_json_value(decision),
+        "problems": [*tick.problems, *tick.failed_actions],
+    }
+
+
+def _model(spec: ModelSpec, decision: Decision | None, tick: Tick) -> Json:
+    deployment = next((entry for entry in tick.seen.deployments if entry.model == spec.name), None)
+    signals = decision.signals if decision else None
+    return {
+        "name": spec.name,
+        "replicas_running": deployment.count(ReplicaState.RUNNING) if deployment else None,
+        "replicas_starting": deployment.count(ReplicaState.STARTING) if deployment else None,
+        "replicas_target": deployment.target if deployment else None,
+        "replicas_desired": decision.count if decision else None,
+        "replicas_min": spec.min_replicas,
+        "replicas_max": spec.max_replicas,
+        "objective_p95_ms": spec.objective_p95_ms,
+        **_readings(signals),
+        "reason": str(decision.reason) if decision else None,
+        "decision": _sentence(spec.name, decision),
+    }
+
+
+def _readings(signals: ModelSignals | None) -> Json:
+    names = ("p50_ms", "p95_ms", "attainment_ratio", "offered_per_s", "in_flight", "queued", "utilization_ratio")
+    return {name: _value(getattr(signals, name) if signals else None) for name in names}
+
+
+def _value(signal: Signal | Missing | None) -> float | None:
+    return round(signal.value, 4) if isinstance(signal, Signal) else None
+
+
+def _sentence(model: str, decision: Decision | None) -> str:
+    return decision.sentence() if decision else f"{model}: nothing is known about it yet"
+
+
+def _nodes(inventory: Inventory, seen: Observation) -> list[Json]:
+    busy = {reading.slot_id: round(reading.busy_ratio, 4) for reading in seen.slots}
+    models = _models_by_worker(seen)
+    return [
+        {
+            "name": node.name,
+            "ready": node.ready,
+            "schedulable": node.schedulable,
+            "slots": [
+                {
+                    "slot": slot.slot_id,
+                    "profile": slot.profile.label,
+                    "gpu": slot.gpu_key,
+                    "worker": slot.holder,
+                    "model": models.get(slot.holder or ""),
+                    "engine_busy_ratio": busy.get(slot.slot_id),
+                }
+                for slot in node.slots
+            ],
+        }
+        for node in inventory.nodes
+    ]
+
+
+def _models_by_worker(seen: Observation) -> dict[str, str]:
+    return {
+        replica.worker: deployment.model
+        for deployment in seen.deployments
+        for replica in deployment.replicas
+        if replica.worker and replica.state is not ReplicaState.STOPPING
+    }

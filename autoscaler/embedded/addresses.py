@@ -1,0 +1,70 @@
+"""Which loopback addresses one installation listens on, and whether they are free."""
+
+import socket
+from dataclasses import dataclass, fields
+
+HOST = "127.0.0.1"
+# Ray replaces 127.0.0.1 by the machine's outward address; any other loopback address it leaves alone.
+RAY_HOST = "127.0.0.2"
+
+
+class PortsInUse(Exception):  # says what happened, as the domain's words do
+    """Some ports are taken; the message names each with the option that changes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The ports of one installation; the first four are what people type."""
+
+    http: int
+    """Clients connect here: Ray's HAProxy."""
+    api: int
+    """The Kubernetes API stand-in."""
+    dashboard: int
+    """Ray's REST API."""
+    autoscaler: int
+    """The autoscaler's own /metrics and /v1/state."""
+    gcs: int
+    ray_client: int
+    dashboard_agent: int
+    fallback_proxy: int
+    haproxy_metrics: int
+    haproxy_stats: int
+
+
+DEFAULTS = {"http": 8000, "api": 6443, "dashboard": 8265, "autoscaler": 9106}
+
+
+def choose(wanted: dict[str, int]) -> Ports:
+    """The wanted ports, and free ones for the rest. Raises `PortsInUse` listing every wanted port that is taken."""
+    taken = [
+        f"port {port} is in use; choose another with --{name}-port"
+        for name, port in wanted.items()
+        if not _is_free(port)
+    ]
+    if taken:
+        raise PortsInUse("\n".join(taken))
+    names = [field.name for field in fields(Ports) if field.name not in wanted]
+    return Ports(**wanted, **dict(zip(names, _free_ports(len(names)), strict=True)))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_ports(count: int) -> list[int]:
+    """Distinct free ports; all are held until the last is found, or the kernel might give one twice."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()

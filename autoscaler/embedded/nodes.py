@@ -1,0 +1,53 @@
+"""`python -m autoscaler.embedded.nodes`: the scheduler and the kubelet of the emulated nodes, in one process."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from autoscaler.adapters.ray_serve import RayServe
+from autoscaler.embedded import fleet
+from autoscaler.embedded.addresses import RAY_HOST
+from autoscaler.embedded.guard import end_descendants
+from autoscaler.embedded.kubelet import Kubelet, Machine
+from autoscaler.embedded.processes import Children
+from autoscaler.embedded.scheduler import Scheduler
+from vgpu.adapters import kube
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Schedule pods and run them until SIGTERM; ends every worker it started."""
+    parser = argparse.ArgumentParser(prog="python -m autoscaler.embedded.nodes", description=__doc__)
+    parser.add_argument("--kubeconfig", type=Path, required=True)
+    parser.add_argument("--fleet", type=Path, required=True, help="the fleet file")
+    parser.add_argument("--sockets", type=Path, required=True, help="folder of the emulated GPUs' sockets")
+    parser.add_argument("--logs", type=Path, required=True, help="folder for the workers' logs")
+    parser.add_argument("--ray-url", required=True, help="Ray's dashboard")
+    parser.add_argument("--ray-token-file", type=Path, required=True)
+    parser.add_argument("--namespace", default="default")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    client = kube.connect(options.kubeconfig)
+    serving = RayServe(options.ray_url, token_file=options.ray_token_file, namespace=options.namespace)
+    machine = Machine(
+        fleet=fleet.load(options.fleet), sockets=options.sockets, ray_ip=RAY_HOST, children=Children(options.logs)
+    )
+    scheduler, kubelet = Scheduler(client), Kubelet(client, serving, machine)
+    threading.Thread(target=scheduler.run, daemon=True).start()
+
+    def stop(*_: object) -> None:
+        scheduler.stop()
+        kubelet.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    kubelet.run()
+    end_descendants()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

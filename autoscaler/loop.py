@@ -1,0 +1,192 @@
+"""Observe, decide, act, record: one tick of the autoscaler, again and again.
+
+A part of the world that cannot be read keeps its last reading, which ages until `decide` treats it as missing; so
+nothing shrinks on it. A port that fails is left alone for a growing, jittered, capped time, and serving goes on
+meanwhile: nothing in the data plane depends on this process.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from autoscaler.core.decide import decide
+from autoscaler.core.decision import Action, Plan, SetReplicas, SetWorkers
+from autoscaler.core.observation import DeploymentSeen, Missing, MissingReason, Observation, Source
+from autoscaler.core.spec import FleetSpec
+from autoscaler.core.state import State
+from autoscaler.ports import Clock, Cluster, ClusterSeen, Metrics, Recorder, Scraped, Serving, Tick, Unavailable
+from vgpu.adapters.kube_watch import Backoff
+from vgpu.core.inventory import Inventory
+
+log = logging.getLogger(__name__)
+
+Reading = TypeVar("Reading")
+NOTHING = ClusterSeen(inventory=Inventory(), pools=(), workers=(), exporters=(), problems=())
+
+
+@dataclass(slots=True)
+class Patience:
+    """When a failing port may be asked again. `draw` gives the jitter, a number from [0, 1)."""
+
+    draw: Callable[[], float]
+    backoff: Backoff = field(default_factory=lambda: Backoff(first_s=1.0, cap_s=30.0))
+    failures: int = 0
+    not_before_s: float = 0.0
+
+    def failed(self, now_s: float) -> float:
+        """Take in one more failure; the pause that follows."""
+        self.failures += 1
+        pause_s = self.backoff.delay_s(self.failures, self.draw())
+        self.not_before_s = now_s + pause_s
+        return pause_s
+
+    def answered(self) -> None:
+        """Take in an answer."""
+        self.failures, self.not_before_s = 0, 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The ports of the loop."""
+
+    cluster: Cluster
+    serving: Serving
+    metrics: Metrics
+    recorder: Recorder
+    clock: Clock
+    draw: Callable[[], float]
+
+
+class Loop:
+    """The autoscaler, one tick at a time. With `dry_run` it decides and records, and changes nothing."""
+
+    def __init__(self, spec: FleetSpec, world: World, *, interval_s: float, dry_run: bool = False) -> None:
+        self._spec = spec
+        self._world = world
+        self._interval_s = interval_s
+        self._dry_run = dry_run
+        self._state = State()
+        self._cluster_seen = NOTHING
+        self._deployments: tuple[DeploymentSeen, ...] = ()
+        self._patience = {port: Patience(world.draw) for port in ("cluster", "serving")}
+        self._number = 0
+
+    def run(self) -> None:
+        """Tick until the clock says stop. A tick that takes longer than the interval is followed at once by the next."""
+        clock = self._world.clock
+        while True:
+            began_s = clock.now_s()
+            self._world.recorder.record(self.tick())
+            if not clock.sleep(max(0.0, self._interval_s - (clock.now_s() - began_s))):
+                return
+
+    def tick(self) -> Tick:
+        """One pass. Never raises: a defect fails the tick, keeps the state and changes nothing."""
+        began_s = self._world.clock.now_s()
+        self._number += 1
+        problems: list[str] = []
+        failed: list[str] = []
+        seen, plan = Observation(), None
+        try:
+            seen = self._observe(began_s, problems)
+            state, plan = decide(self._spec, self._state, seen, self._cluster_seen.inventory, began_s)
+            self._state = state
+            if not self._dry_run:
+                failed += self._act(plan)
+        except Exception as error:  # the one broad except of the product: the next tick may well succeed
+            log.exception("tick %d failed", self._number)
+            problems.append(f"tick failed: {type(error).__name__}: {error}")
+            plan = None
+        return Tick(
+            number=self._number,
+            at_s=began_s,
+            duration_s=self._world.clock.now_s() - began_s,
+            seen=seen,
+            inventory=self._cluster_seen.inventory,
+            plan=plan,
+            problems=(*problems, *self._cluster_seen.problems),
+            failed_actions=tuple(failed),
+            dry_run=self._dry_run,
+        )
+
+    def _observe(self, now_s: float, problems: list[str]) -> Observation:
+        world, models = self._world, [model.name for model in self._spec.models]
+        gaps: list[Missing] = []
+        self._cluster_seen, cluster_gap = self._ask(
+            "cluster", lambda: world.cluster.read(self._spec, now_s), self._cluster_seen, problems
+        )
+        self._deployments, serving_gap = self._ask(
+            "serving", lambda: world.serving.read(models, now_s), self._deployments, problems
+        )
+        if cluster_gap:
+            gaps += [_unreachable(Source.POOL, pool.name) for pool in self._spec.pools]
+        if serving_gap:
+            gaps += [_unreachable(Source.DEPLOYMENT, model) for model in models]
+        scraped = world.metrics.scrape(self._cluster_seen.workers, self._cluster_seen.exporters, now_s)
+        return Observation(
+            replicas=scraped.replicas,
+            deployments=self._deployments,
+            pools=self._cluster_seen.pools,
+            slots=scraped.slots,
+            missing=(*gaps, *self._explained(scraped)),
+        )
+
+    def _explained(self, scraped: Scraped) -> tuple[Missing, ...]:
+        """Scrape gaps under the names `decide` asks by: the replicas that live in a worker, the slots of a node."""
+        by_worker = {
+            replica.worker: replica.replica_id
+            for deployment in self._deployments
+            for replica in deployment.replicas
+            if replica.worker
+        }
+        explained = []
+        for gap in scraped.missing:
+            if gap.source is Source.REPLICA:
+                # A worker that holds no replica serves no metrics: that is no gap.
+                names = [by_worker[gap.name]] if gap.name in by_worker else []
+            else:
+                slots = [slot.slot_id for slot in self._cluster_seen.inventory.slots if slot.node == gap.name]
+                names = slots or [gap.name]
+            explained += [Missing(source=gap.source, name=name, reason=gap.reason) for name in names]
+        return tuple(explained)
+
+    def _ask(self, port: str, read: Callable[[], Reading], last: Reading, problems: list[str]) -> tuple[Reading, bool]:
+        """A new reading, or the last one and True."""
+        patience, now_s = self._patience[port], self._world.clock.now_s()
+        if now_s < patience.not_before_s:
+            problems.append(f"{port} is asked again in {patience.not_before_s - now_s:.1f} s")
+            return last, True
+        try:
+            reading = read()
+        except Unavailable as error:
+            pause_s = patience.failed(now_s)
+            problems.append(f"{error}; next try in {pause_s:.1f} s")
+            return last, True
+        patience.answered()
+        return reading, False
+
+    def _act(self, plan: Plan) -> list[str]:
+        """Carry out the plan in its order; what fails is found again by the next tick."""
+        failed: list[str] = []
+        for action in plan.actions:
+            try:
+                self._apply(action)
+            except Unavailable as error:
+                failed.append(str(error))
+                # What follows may rest on it: replicas on workers, workers on replicas that have left.
+                break
+        return failed
+
+    def _apply(self, action: Action) -> None:
+        match action:
+            case SetWorkers():
+                self._world.cluster.set_workers(
+                    action.pool, action.count, preferred_nodes=action.preferred_nodes, victims=action.victims
+                )
+            case SetReplicas():
+                self._world.serving.set_replicas(action.model, action.count)
+
+
+def _unreachable(source: Source, name: str) -> Missing:
+    return Missing(source=source, name=name, reason=MissingReason.UNREACHABLE)

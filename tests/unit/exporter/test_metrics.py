@@ -1,0 +1,127 @@
+"""What a scrape says, as text."""
+
+from dataclasses import replace
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from tests.unit.exporter.build import LOST_SLOT, SLOT, ScriptedClock, ScriptedReader, make_sampler
+from vgpu.adapters.nvml import Missing, MissingReason
+from vgpu.exporter.metrics import SlotCollector
+
+LABELS = 'device_kind="emulated",node="node-1",profile="v100-8q-8GB",slot="node-1/0"'
+NODE = 'device_kind="emulated",node="node-1"'
+
+
+class Scraper:
+    """An exporter's metrics over a scripted reader."""
+
+    def __init__(self, reader: ScriptedReader) -> None:
+        self.clock = ScriptedClock()
+        self.sampler = make_sampler(reader, self.clock)
+        self._registry = CollectorRegistry()
+        self._registry.register(SlotCollector(sampler=self.sampler, node="node-1", device_kind="emulated"))
+
+    def series(self) -> list[str]:
+        """The series without their descriptions."""
+        lines = generate_latest(self._registry).decode().splitlines()
+        return [line for line in lines if not line.startswith("#")]
+
+
+def missing(reading: str, reason: str, labels: str = LABELS) -> str:
+    device_kind, node, profile, slot = labels.split(",")
+    return f'vgpu_reading_missing{{{device_kind},{node},{profile},reading="{reading}",reason="{reason}",{slot}}} 1.0'
+
+
+def test_a_healthy_slot_has_all_its_series() -> None:
+    reader = ScriptedReader()
+    reader.error_counts[15] = 2
+    scraper = Scraper(reader)
+    scraper.sampler.sample()
+    scraper.clock.now_s += 1.5
+    assert scraper.series() == [
+        f"vgpu_slot_engine_busy_ratio{{{LABELS}}} 0.25",
+        f"vgpu_slot_framebuffer_used_bytes{{{LABELS}}} 1.048576e+08",
+        f"vgpu_slot_framebuffer_total_bytes{{{LABELS}}} 8.589934592e+09",
+        f"vgpu_device_healthy{{{LABELS}}} 1.0",
+        f"vgpu_sample_timestamp_seconds{{{LABELS}}} 1.7e+09",
+        f"vgpu_sample_age_seconds{{{NODE}}} 1.5",
+        'vgpu_nvml_errors_total{code="15",device_kind="emulated",node="node-1"} 2.0',
+    ]
+
+
+def test_a_lost_device_is_unhealthy_and_its_readings_are_absent_with_a_reason() -> None:
+    scraper = Scraper(ScriptedReader((LOST_SLOT,)))
+    scraper.sampler.sample()
+    assert scraper.series() == [
+        f"vgpu_device_healthy{{{LABELS}}} 0.0",
+        f"vgpu_sample_timestamp_seconds{{{LABELS}}} 1.7e+09",
+        f"vgpu_sample_age_seconds{{{NODE}}} 0.0",
+        missing("engine_busy_ratio", "device_lost"),
+        missing("framebuffer_used_bytes", "device_lost"),
+        missing("framebuffer_total_bytes", "device_lost"),
+    ]
+
+
+def test_zero_is_a_reading_and_not_a_missing_one() -> None:
+    scraper = Scraper(ScriptedReader((replace(SLOT, utilization_ratio=0.0, memory_used_mib=0),)))
+    scraper.sampler.sample()
+    assert f"vgpu_slot_engine_busy_ratio{{{LABELS}}} 0.0" in scraper.series()
+    assert f"vgpu_slot_framebuffer_used_bytes{{{LABELS}}} 0.0" in scraper.series()
+
+
+def test_a_node_without_a_driver_says_so() -> None:
+    scraper = Scraper(ScriptedReader(Missing(reason=MissingReason.NO_DRIVER)))
+    scraper.sampler.sample()
+    nobody = 'device_kind="emulated",node="node-1",profile="",slot=""'
+    assert scraper.series() == [
+        f"vgpu_sample_age_seconds{{{NODE}}} 0.0",
+        missing("devices", "no_driver", nobody),
+    ]
+
+
+def test_before_the_first_sample_nothing_is_known() -> None:
+    nobody = 'device_kind="emulated",node="node-1",profile="",slot=""'
+    assert Scraper(ScriptedReader()).series() == [missing("devices", "not_sampled_yet", nobody)]
+
+
+@pytest.mark.parametrize(("age_s", "stale"), [(5.0, False), (5.1, True)])
+def test_a_sample_older_than_five_seconds_is_unknown(age_s: float, stale: bool) -> None:
+    scraper = Scraper(ScriptedReader())
+    scraper.sampler.sample()
+    scraper.clock.now_s += age_s
+    series = scraper.series()
+    assert (missing("engine_busy_ratio", "stale") in series) is stale
+    assert (missing("device_healthy", "stale") in series) is stale
+    assert any(line.startswith("vgpu_slot_engine_busy_ratio") for line in series) is not stale
+    assert f"vgpu_sample_timestamp_seconds{{{LABELS}}} 1.7e+09" in series
+
+
+def test_a_driver_call_that_hangs_leaves_the_scrape_free_and_its_sample_ageing() -> None:
+    reader = ScriptedReader()
+    scraper = Scraper(reader)
+    scraper.sampler.sample()
+    reader.hang = True
+    scraper.sampler.start()
+    assert reader.hanging.wait(10)
+    scraper.clock.now_s += 60
+    assert missing("engine_busy_ratio", "stale") in scraper.series()
+    assert f"vgpu_sample_age_seconds{{{NODE}}} 60.0" in scraper.series()
+    scraper.sampler.stop()
+    reader.released.set()
+
+
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [
+        ("NVIDIA A100-1-5CME", "a100-1-5cme-5GB"),
+        ("NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3"),
+        (Missing(reason=MissingReason.DEVICE_LOST), "unknown"),
+    ],
+)
+def test_the_profile_label_is_that_of_the_node_or_else_the_name_of_the_device(
+    name: str | Missing, profile: str
+) -> None:
+    scraper = Scraper(ScriptedReader((replace(SLOT, name=name),)))
+    scraper.sampler.sample()
+    assert all(f'profile="{profile}"' in line for line in scraper.series() if "slot=" in line)
