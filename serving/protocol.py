@@ -81,19 +81,19 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return _object(document, "body")
 
 
-def render_infer(metadata: ModelMetadata, request: InferRequest, outputs: Sequence[OutputTensor]) -> Reply:
+def render_infer(name: str, version: str, request: InferRequest, outputs: Sequence[OutputTensor]) -> Reply:
     """The response to one infer request. Raises `ApiError` 400 for an output the model does not have."""
     known = {output.name: output for output in outputs}
-    for index, name in enumerate(request.outputs):
-        if name not in known:
-            message = f"outputs[{index}].name: {metadata.name} has no output {name}; it has {', '.join(known)}"
+    for index, wish in enumerate(request.outputs):
+        if wish not in known:
+            message = f"outputs[{index}].name: {name} has no output {wish}; it has {', '.join(known)}"
             raise errors.invalid_input(message, field=f"outputs[{index}].name")
     wanted = request.outputs or dict.fromkeys(known, request.binary_by_default)
     entries: list[dict[str, Any]] = []
     tail: list[bytes] = []
-    for name, binary in wanted.items():
-        output = known[name]
-        entry: dict[str, Any] = {"name": name, "datatype": str(output.datatype), "shape": list(output.shape)}
+    for wish, binary in wanted.items():
+        output = known[wish]
+        entry: dict[str, Any] = {"name": wish, "datatype": str(output.datatype), "shape": list(output.shape)}
         if binary:
             raw = _to_binary(output)
             entry["parameters"] = {"binary_data_size": len(raw)}
@@ -101,7 +101,7 @@ def render_infer(metadata: ModelMetadata, request: InferRequest, outputs: Sequen
         else:
             entry["data"] = _to_json(output)
         entries.append(entry)
-    document: dict[str, Any] = {"model_name": metadata.name, "model_version": metadata.version, "outputs": entries}
+    document: dict[str, Any] = {"model_name": name, "model_version": version, "outputs": entries}
     if request.id is not None:
         document["id"] = request.id
     head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -111,14 +111,14 @@ def render_infer(metadata: ModelMetadata, request: InferRequest, outputs: Sequen
     return Reply(b"".join((head, *tail)), headers)
 
 
-def render_metadata(metadata: ModelMetadata) -> dict[str, Any]:
-    """What `GET /v2/models/<name>` answers."""
+def render_metadata(name: str, metadata: ModelMetadata) -> dict[str, Any]:
+    """What `GET /v2/models/<name>` answers; a model is served under the name of its configuration."""
 
     def specs(tensors: Sequence[TensorSpec]) -> list[dict[str, Any]]:
         return [{"name": t.name, "datatype": str(t.datatype), "shape": list(t.shape)} for t in tensors]
 
     return {
-        "name": metadata.name,
+        "name": name,
         "versions": [metadata.version],
         "platform": metadata.platform,
         "inputs": specs(metadata.inputs),

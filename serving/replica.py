@@ -10,9 +10,10 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.server import ThreadingHTTPServer
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
+import orjson
 import prometheus_client
 from ray import serve
 from starlette.requests import ClientDisconnect, Request
@@ -28,7 +29,6 @@ from vgpu.emulator.client import DeviceLost, EngineUnavailable
 log = logging.getLogger("ray.serve")
 
 TIMEOUT_HEADER = "x-request-timeout-ms"
-JSON = {"Content-Type": "application/json"}
 
 
 class Replica:
@@ -69,12 +69,12 @@ class Replica:
                 response = await self._route(request, path)
             except errors.ApiError as error:
                 body = error.as_openai() if openai_path else error.as_v2()
-                response = Response(protocol.orjson.dumps(body), error.status, {**JSON, **error.headers})
+                response = _json(body, error.status, error.headers)
             except ClientDisconnect:
                 response = Response(b"", 499)
             except Exception:  # the client gets our shape, the log the traceback
                 log.exception("answering %s failed", path)
-                response = Response(protocol.orjson.dumps(errors.internal().as_v2()), 500, JSON)
+                response = _json(errors.internal().as_v2(), 500)
         if request.method == "POST":
             self._metrics.requests.labels(self._config.name, str(response.status_code)).inc()
             if response.status_code == 200:
@@ -101,8 +101,7 @@ class Replica:
             case "POST", "/v1/embeddings" if isinstance(self._model, Embedder):
                 return await self._embeddings(request, self._model)
             case "GET", "":
-                document = {**protocol.render_metadata(self._model.metadata), "name": self._config.name}
-                return Response(protocol.orjson.dumps(document), 200, JSON)
+                return _json(protocol.render_metadata(self._config.name, self._model.metadata), 200)
             case "GET", "/ready":
                 if self._device_problem is not None:
                     raise errors.device_lost(self._device_problem)
@@ -116,7 +115,8 @@ class Replica:
         parsed = protocol.parse_infer(body, request.headers.get(protocol.HEADER_LENGTH))
         timeout_s = self._timeout_s(request.headers.get(TIMEOUT_HEADER), parsed.timeout_ms)
         results = await self._batcher.submit(self._items(parsed.tensors), timeout_s=timeout_s)
-        reply = protocol.render_infer(self._model.metadata, parsed, self._model.tensors_from_results(results))
+        outputs = self._model.tensors_from_results(results)
+        reply = protocol.render_infer(self._config.name, self._model.metadata.version, parsed, outputs)
         return Response(reply.body, 200, dict(reply.headers))
 
     async def _embeddings(self, request: Request, model: Embedder[Any]) -> Response:
@@ -127,7 +127,7 @@ class Replica:
         items = self._items({model.metadata.inputs[0].name: parsed.tensor()})
         vectors = await self._batcher.submit(items, timeout_s=timeout_s)
         body = openai.render_embeddings(self._config.name, parsed, vectors, tokens=model.count_tokens(items))
-        return Response(body, 200, JSON)
+        return Response(body, 200, {"Content-Type": "application/json"})
 
     async def _body(self, request: Request) -> bytes:
         most = self._config.serving.max_body_bytes
@@ -196,7 +196,11 @@ class Replica:
         )
 
 
-def _serve_metrics(families: metrics.WorkerMetrics, bound: slot.Slot) -> ThreadingHTTPServer:
+def _json(document: object, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(document), status, {"Content-Type": "application/json", **(headers or {})})
+
+
+def _serve_metrics(families: metrics.WorkerMetrics, bound: slot.Slot) -> WSGIServer:
     # The next replica of this worker may start while the last one still drains and holds the port: Ray Serve retries
     # the constructor, so the error below is enough.
     server, _ = prometheus_client.start_http_server(bound.metrics_port, bound.metrics_host, families.registry)

@@ -12,15 +12,21 @@ from autoscaler.core.observation import (
     Counters,
     DeploymentSeen,
     Missing,
+    MissingReason,
     Observation,
     PoolSeen,
     ReplicaSample,
     ReplicaSeen,
     ReplicaState,
     SlotReading,
+    Source,
     WorkerSeen,
 )
+from autoscaler.core.policy import Situation
+from autoscaler.core.signals import ModelSignals, Signal
 from autoscaler.core.spec import FleetSpec, GuardrailSettings, ModelSpec, PolicySettings, PoolSpec
+from autoscaler.core.state import ModelState, Overload
+from autoscaler.core.window import SlidingMax
 from vgpu.core import names
 from vgpu.core.inventory import Gpu, Inventory, Node, Slot
 from vgpu.core.profile import parse_profile
@@ -233,3 +239,71 @@ def world(
         slots=tuple(slots),
         missing=tuple(missing),
     )
+
+
+def signals(*, gaps: tuple[Missing, ...] = (), **values: float | Missing) -> ModelSignals:
+    """Signals of a model with two calm replicas; a number becomes a fresh Signal."""
+    counts = {"running": 2, "fresh": 2, "requests": 100, "refused": 0}
+    given: dict[str, float | Missing] = {
+        "p50_ms": 40.0,
+        "p95_ms": 80.0,
+        "attainment_ratio": 1.0,
+        "offered_per_s": 10.0,
+        "offered_recent_per_s": absent(),
+        "answered_per_s": 10.0,
+        "in_flight": 2.0,
+        "queued": 0.0,
+        "utilization_ratio": 0.5,
+        "capacity_per_s": 20.0,
+        **values,
+    }
+    return ModelSignals(
+        model="minilm",
+        gaps=gaps,
+        **{name: int(given.pop(name, count)) for name, count in counts.items()},
+        **{
+            name: value if isinstance(value, Missing) else Signal(value=value, age_s=1.0)
+            for name, value in given.items()
+        },
+    )
+
+
+def absent(reason: MissingReason = MissingReason.NOT_SEEN, name: str = "r1") -> Missing:
+    return Missing(source=Source.REPLICA, name=name, reason=reason)
+
+
+def situation(
+    measured: ModelSignals | None = None,
+    *,
+    current: int = 2,
+    running: int | None = None,
+    needs: Sequence[tuple[float, int]] = (),
+    spec: ModelSpec | None = None,
+    policy: PolicySettings | None = None,
+    guardrails: GuardrailSettings | None = None,
+    now_s: float = 1000.0,
+    **remembered: Any,
+) -> Situation:
+    """A model at rest for a long time: `current` replicas run and nothing changed lately."""
+    chosen = spec or model(max_replicas=20)
+    window = SlidingMax(span_s=chosen.scale_down_window_s)
+    for at_s, value in needs:
+        window = window.with_value(at_s, value)
+    state = ModelState(
+        desired=current,
+        needs=window,
+        running_ids=tuple(f"r{index}" for index in range(current if running is None else running)),
+        **{"running_since_s": 0.0, **remembered},
+    )
+    return Situation(
+        now_s=now_s,
+        spec=chosen,
+        policy=policy or PolicySettings(),
+        guardrails=guardrails or GuardrailSettings(),
+        signals=measured or signals(),
+        state=state,
+    )
+
+
+def overload(count: int, offered_per_s: float, at_s: float = 0.0) -> Overload:
+    return Overload(count=count, offered_per_s=offered_per_s, at_s=at_s)

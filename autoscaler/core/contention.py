@@ -44,12 +44,12 @@ class Contention:
     slots_by_gpu: Mapping[str, tuple[Slot, ...]]
 
     def used_of_entitled(self, slot_id: str) -> float | None:
-        """The slot's engine use as a part of what it is entitled to; None where that cannot be said."""
+        """The slot's engine use as a part of what it is entitled to, 0 to 1; None where that cannot be said."""
         reading = self.readings.get(slot_id)
         if not isinstance(reading, SlotReading):
             return None
         entitled = self._entitled(self.slots[slot_id])
-        return None if entitled is None else reading.busy_ratio / entitled
+        return None if entitled is None else min(1.0, reading.busy_ratio / entitled)
 
     def crowding(self, gpu: str) -> float:
         """How much a new replica would meet on this card, 0 (nothing) to 1, in tenths so that noise decides nothing."""

@@ -127,9 +127,7 @@ def _unreadable(spec: ModelSpec, state: ModelState) -> _Draft:
 
 def _signals(tick: _Tick, spec: ModelSpec, state: ModelState) -> ModelSignals:
     settings = tick.spec.policy
-    fresh, gaps = read_replicas(
-        state.running_ids, state.windows, tick.seen, now_s=tick.now_s, max_age_s=settings.max_age_s
-    )
+    fresh, gaps = read_replicas(state.running_ids, state.windows, tick.seen, settings, tick.now_s)
     all_gaps = (*gaps, *slot_gaps(fresh, tick.contention))
     return read_signals(spec, settings, fresh, all_gaps, tick.contention, state.running)
 

@@ -224,7 +224,7 @@ _PHRASES = {
     ),
     Reason.NO_TRAFFIC: "no traffic",
     Reason.STEADY: "steady",
-    Reason.NO_FRESH_METRICS: "missing metrics kept {after} ({gaps:.0f} readings missing)",
+    Reason.NO_FRESH_METRICS: "missing metrics kept {after} (readings missing: {gaps:.0f})",
     Reason.COLD_START_PENDING: "a pending cold start kept {after} ({pending:.0f} not running yet)",
     Reason.BACKLOG_DRAINING: "a backlog that is draining kept {after}",
     Reason.PENDING_EXPIRED: "replicas that did not start in time left {after}",

@@ -67,6 +67,9 @@ def place_models(
         missing = max(0, upto - placed[want.model])
         from_workers = min(missing, max(0, have[want.pool]))
         have[want.pool] -= from_workers
+        placed[want.model] += from_workers
+        if missing == from_workers:
+            return
         found = packing.place(
             inventory,
             want.profile,
@@ -76,7 +79,7 @@ def place_models(
         )
         inventory = inventory.with_holders({slot.slot_id: f"planned for {want.model}" for slot in found.slots})
         slots.setdefault(want.pool, []).extend(found.slots)
-        placed[want.model] += from_workers + len(found.slots)
+        placed[want.model] += len(found.slots)
         if found.unplaced:
             blocked[want.model] = found.blocked
 

@@ -133,13 +133,16 @@ POLICIES: tuple[Policy, ...] = (latency_objective, in_flight_target, normalised_
 def needed_for_offered(situation: Situation) -> int:
     """Replicas that the offered load needs at the capacity just measured; 0 when either is unknown.
 
-    count = offered_per_s / (capacity_per_s x target_utilization), rounded up. Requests refused and requests still
-    waiting are part of the offer, so one jump covers a load step that a search by ones would take many rounds for.
+    count = offered_per_s / (capacity_per_s x target_utilization), rounded up, with the larger of the rates over the
+    window and over its last part. Requests refused and requests still waiting are part of the offer, so one jump
+    covers a load step that a search by ones would take many rounds for.
     """
-    offered, capacity = situation.signals.offered_per_s, situation.signals.capacity_per_s
-    if isinstance(offered, Missing) or isinstance(capacity, Missing):
+    signals = situation.signals
+    capacity = signals.capacity_per_s
+    rates = [rate.value for rate in (signals.offered_per_s, signals.offered_recent_per_s) if isinstance(rate, Signal)]
+    if isinstance(capacity, Missing) or not rates:
         return 0
-    return math.ceil(offered.value / (capacity.value * situation.spec.target_utilization_ratio) - _ROUNDING)
+    return math.ceil(max(rates) / (capacity.value * situation.spec.target_utilization_ratio) - _ROUNDING)
 
 
 def _more(situation: Situation) -> Recommendation:

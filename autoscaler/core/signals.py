@@ -31,6 +31,9 @@ class FreshReplica:
     slot_id: str | None
     age_s: float
     increase: Increase
+    """Over the window."""
+    recent: Increase | None
+    """Over its last part; None when that holds fewer than two samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,8 @@ class ModelSignals:
     """Part of all requests, refused ones included, that were answered within the objective."""
     offered_per_s: Signal | Missing
     """Requests that came in, refused ones included."""
+    offered_recent_per_s: Signal | Missing
+    """The same over the last part of the window."""
     answered_per_s: Signal | Missing
     in_flight: Signal | Missing
     """Over all fresh replicas, the mean over the window; so is `queued`."""
@@ -67,9 +72,8 @@ def read_replicas(
     running: Iterable[str],
     windows: Mapping[str, Window],
     seen: Observation,
-    *,
+    policy: PolicySettings,
     now_s: float,
-    max_age_s: float,
 ) -> tuple[tuple[FreshReplica, ...], tuple[Missing, ...]]:
     """Divide the running replicas into those that can be read and the reasons why the others cannot."""
     fresh: list[FreshReplica] = []
@@ -82,12 +86,15 @@ def read_replicas(
         last = window.samples[-1]
         age_s = now_s - last.at_s
         increase = window.increase()
-        if age_s > max_age_s:
+        if age_s > policy.max_age_s:
             gaps.append(Missing(source=Source.REPLICA, name=replica_id, reason=MissingReason.STALE, age_s=age_s))
         elif increase is None:
             gaps.append(Missing(source=Source.REPLICA, name=replica_id, reason=MissingReason.TOO_FEW_SAMPLES))
         else:
-            fresh.append(FreshReplica(replica_id=replica_id, slot_id=last.slot_id, age_s=age_s, increase=increase))
+            recent = window.increase(policy.recent_s)
+            fresh.append(
+                FreshReplica(replica_id=replica_id, slot_id=last.slot_id, age_s=age_s, increase=increase, recent=recent)
+            )
     return tuple(fresh), tuple(gaps)
 
 
@@ -130,10 +137,7 @@ def read_signals(
     def total(name: str, values: Iterable[float]) -> Signal | Missing:
         return signal(name, sum(values) if increases else None)
 
-    def rate(name: str, counts: Iterable[int]) -> Signal | Missing:
-        # One common time for all: a replica that has run for 2 s of the 10 got nothing in the other 8. Dividing each
-        # by its own time would count twice the load that moved from an old replica to a new one.
-        return signal(name, sum(counts) / max(increase.over_s for increase in increases) if increases else None)
+    recent = [replica.recent for replica in fresh if replica.recent is not None]
 
     def latency_ms(name: str, quantile: float) -> Signal | Missing:
         latency_s = durations.quantile_s(quantile) if durations else None
@@ -148,8 +152,9 @@ def read_signals(
         p50_ms=latency_ms("p50_ms", 0.50),
         p95_ms=latency_ms("p95_ms", 0.95),
         attainment_ratio=signal("attainment_ratio", within / (requests + refused) if requests + refused else None),
-        offered_per_s=rate("offered_per_s", (increase.arrived for increase in increases)),
-        answered_per_s=rate("answered_per_s", (increase.counters.answered for increase in increases)),
+        offered_per_s=signal("offered_per_s", _offered_per_s(increases)),
+        offered_recent_per_s=signal("offered_recent_per_s", _offered_per_s(recent)),
+        answered_per_s=signal("answered_per_s", answered / _common_s(increases) if increases else None),
         in_flight=total("in_flight", (increase.in_flight_mean for increase in increases)),
         queued=total("queued", (increase.queued_mean for increase in increases)),
         utilization_ratio=signal("utilization_ratio", _mean_utilization(fresh, contention)),
@@ -158,6 +163,20 @@ def read_signals(
         ),
         gaps=gaps,
     )
+
+
+def _common_s(increases: list[Increase]) -> float:
+    """One time for all rates: a replica that has run for 2 s of the 10 got nothing in the other 8.
+
+    Dividing each by its own time would count twice the load that moved from an old replica to a new one.
+    """
+    return max(increase.over_s for increase in increases)
+
+
+def _offered_per_s(increases: list[Increase]) -> float | None:
+    if not increases:
+        return None
+    return max(0, sum(increase.arrived for increase in increases)) / _common_s(increases)
 
 
 def _why_quiet(fresh: tuple[FreshReplica, ...], gaps: tuple[Missing, ...]) -> MissingReason:
@@ -179,7 +198,7 @@ def _mean_utilization(fresh: tuple[FreshReplica, ...], contention: Contention) -
         return None
     used = 0.0
     for replica in fresh:
-        own = replica.increase.counters.engine_busy_s / replica.increase.over_s
+        own = min(1.0, replica.increase.counters.engine_busy_s / replica.increase.over_s)
         device = contention.used_of_entitled(replica.slot_id) if replica.slot_id else None
         used += own if device is None else max(own, device)
     return used / len(fresh)

@@ -90,6 +90,9 @@ class PolicySettings:
     window_s: float = 10.0
     """Latency, rates and gauges are taken over this time. Longer is calmer and later; it should hold at least two
     scrapes and several requests."""
+    recent_s: float = 3.0
+    """A rise also looks at the offered rate of this last part of the window: a step from 5 to 45 requests/s reads 9
+    after one second of a 10 s window, and 18 after one of 3. It should hold at least two scrapes."""
     max_age_s: float = 10.0
     """A reading older than this is missing. Several scrape intervals, so that one lost scrape does not hold a fall."""
     least_requests: int = 5
@@ -109,6 +112,10 @@ class PolicySettings:
     def __post_init__(self) -> None:
         _require(
             (self.window_s > 0, f"window_s is {self.window_s}; above 0"),
+            (
+                0 < self.recent_s <= self.window_s,
+                f"recent_s is {self.recent_s}; above 0, at most window_s, which is {self.window_s}",
+            ),
             (self.max_age_s > 0, f"max_age_s is {self.max_age_s}; above 0"),
             (self.least_requests >= 1, f"least_requests is {self.least_requests}; at least 1"),
             (0 < self.calm_ratio <= 1, f"calm_ratio is {self.calm_ratio}; above 0, at most 1"),

@@ -22,7 +22,7 @@ class Increase:
     @property
     def arrived(self) -> int:
         """Requests that came in: those that ended, and those that were taken in and are still there."""
-        return max(0, self.counters.ended + self.in_flight_change)
+        return self.counters.ended + self.in_flight_change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +41,13 @@ class Window:
         kept = tuple(old for old in self.samples if old.at_s >= sample.at_s - self.span_s)
         return replace(self, samples=(*kept, sample))
 
-    def increase(self) -> Increase | None:
-        """What happened between the first and the last sample; None until there are two."""
-        if len(self.samples) < 2:
+    def increase(self, last_s: float | None = None) -> Increase | None:
+        """What happened over the window, or over its last seconds; None when that holds fewer than two samples."""
+        since_s = self.samples[-1].at_s - (self.span_s if last_s is None else last_s) if self.samples else 0.0
+        samples = [sample for sample in self.samples if sample.at_s >= since_s]
+        if len(samples) < 2:
             return None
-        first, last = self.samples[0], self.samples[-1]
+        first, last = samples[0], samples[-1]
         counters = last.counters.minus(first.counters)
         if counters is None:
             raise AssertionError("with_sample keeps samples of one process only")
@@ -53,8 +55,8 @@ class Window:
             over_s=last.at_s - first.at_s,
             counters=counters,
             in_flight_change=last.in_flight - first.in_flight,
-            in_flight_mean=sum(sample.in_flight for sample in self.samples) / len(self.samples),
-            queued_mean=sum(sample.queued for sample in self.samples) / len(self.samples),
+            in_flight_mean=sum(sample.in_flight for sample in samples) / len(samples),
+            queued_mean=sum(sample.queued for sample in samples) / len(samples),
         )
 
 

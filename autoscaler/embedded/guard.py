@@ -30,6 +30,9 @@ def run(work: Callable[[], int]) -> int:
         if os.getppid() != outer:  # it died between fork and prctl
             os._exit(1)
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
+        # A stop is a stop: a service's SIGTERM, the outer process's end, ctrl-C, also where a shell had it ignored.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.default_int_handler)
         status = 1
         try:
             status = work()

@@ -122,11 +122,9 @@ class Installation:
         self._write_state()
 
     def _start_api(self) -> None:
-        token = self._scratch / "api-token"
-        _write_secret(token)
         self._start_python(
             "apiserver", "autoscaler.embedded.apiserver",
-            "--listen", f"{HOST}:{self._plan.ports.api}", "--kubeconfig", str(self.kubeconfig), "--token-file", str(token),
+            "--listen", f"{HOST}:{self._plan.ports.api}", "--kubeconfig", str(self.kubeconfig),
         )  # fmt: skip
         self._await("the API server", self.kubeconfig.exists)
 
@@ -164,7 +162,7 @@ class Installation:
             str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats",
             f"--node-ip-address={RAY_HOST}", f"--port={ports.gcs}", f"--ray-client-server-port={ports.ray_client}",
             f"--dashboard-host={HOST}", f"--dashboard-port={ports.dashboard}",
-            f"--dashboard-agent-listen-port={ports.dashboard_agent}", f"--temp-dir={self._scratch / 'ray'}",
+            f"--dashboard-agent-listen-port={ports.dashboard_agent}", "--include-log-monitor=false", f"--temp-dir={self._scratch / 'ray'}",
             "--num-cpus=1", "--num-gpus=0", "--min-worker-port=0", "--max-worker-port=0",
             "--object-store-memory=80000000", f'--resources={{"{names.RAY_RESOURCE_HEAD}": 1}}',
         ]  # fmt: skip
@@ -178,7 +176,7 @@ class Installation:
         file.write_text(yaml.safe_dump(self._plan.fleet.model_dump(mode="json")))
         self._start_python(
             "nodes", "autoscaler.embedded.nodes",
-            "--kubeconfig", str(self.kubeconfig), "--fleet", str(file), "--sockets", str(self._scratch),
+            "--kubeconfig", str(self.kubeconfig), "--fleet", str(file), "--scratch", str(self._scratch),
             "--logs", str(self.logs), "--ray-url", self.dashboard_url, "--ray-token-file", str(self._token_file),
         )  # fmt: skip
         nodes = [node for card in self._plan.fleet.cards for node in card.nodes]

@@ -36,7 +36,7 @@ class Machine:
     """What every emulated node shares: where the emulated cards are, and the Ray cluster workers join."""
 
     fleet: Fleet
-    sockets: Path
+    scratch: Path
     ray_ip: str
     children: Children
 
@@ -110,14 +110,11 @@ class Kubelet:
             bound = {key: pod for key, pod in self._pods.items() if pod["spec"].get("nodeName") in self._cards}
         for key in [key for key in self._workers if key not in bound]:
             kill_session(self._workers.pop(key).child.process)  # deleted by force: nobody waits for it
-        # Raylets that start at once on one address race for ports (Ray 2.60), so they start one after the other.
-        starting = any(worker.is_starting for worker in self._workers.values())
         for key, pod in sorted(bound.items()):
             try:
                 worker = self._workers.get(key)
-                if worker is None and not starting and "deletionTimestamp" not in pod["metadata"]:
+                if worker is None and "deletionTimestamp" not in pod["metadata"]:
                     self._start(key, pod, now_s)
-                    starting = True
                 elif worker is None and "deletionTimestamp" in pod["metadata"]:
                     self._forget(pod)
                 elif worker is not None:
@@ -171,12 +168,14 @@ class Kubelet:
             names.ENV_SLOT_POLICY: str(card.policy),
             names.ENV_DEVICE_KIND: "emulated",
             names.ENV_VISIBLE_DEVICES: slot_uuid(slot_id),
-            names.ENV_EMULATOR_SOCKET: str(self._machine.sockets / f"gpu-{position}.sock"),
+            names.ENV_EMULATOR_SOCKET: str(self._machine.scratch / f"gpu-{position}.sock"),
             names.ENV_EMULATED_COST_RATIO: str(self._machine.fleet.cost_ratio),
             names.ENV_METRICS_ADDRESS: f"{ip}:{WORKER_METRICS_PORT}",
             **pods.environment(pod),
         }
-        command = pods.ray_command(pod, ray_ip=self._machine.ray_ip, slot_label=card.profile)
+        command = pods.ray_command(
+            pod, ray_ip=self._machine.ray_ip, slot_label=card.profile, scratch=self._machine.scratch
+        )
         return Start(name=pod["metadata"]["name"], ip=ip, command=tuple(command), environment=environment)
 
     def _announce(self, node: str) -> None:

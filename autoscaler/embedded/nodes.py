@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m autoscaler.embedded.nodes", description=__doc__)
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--fleet", type=Path, required=True, help="the fleet file")
-    parser.add_argument("--sockets", type=Path, required=True, help="folder of the emulated GPUs' sockets")
+    parser.add_argument("--scratch", type=Path, required=True, help="folder of the emulated GPUs' sockets and of Ray's")
     parser.add_argument("--logs", type=Path, required=True, help="folder for the workers' logs")
     parser.add_argument("--ray-url", required=True, help="Ray's dashboard")
     parser.add_argument("--ray-token-file", type=Path, required=True)
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     client = kube.connect(options.kubeconfig)
     serving = RayServe(options.ray_url, token_file=options.ray_token_file, namespace=options.namespace)
     machine = Machine(
-        fleet=fleet.load(options.fleet), sockets=options.sockets, ray_ip=RAY_HOST, children=Children(options.logs)
+        fleet=fleet.load(options.fleet), scratch=options.scratch, ray_ip=RAY_HOST, children=Children(options.logs)
     )
     scheduler, kubelet = Scheduler(client), Kubelet(client, serving, machine)
     threading.Thread(target=scheduler.run, daemon=True).start()

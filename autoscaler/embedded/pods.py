@@ -56,8 +56,11 @@ def environment(pod: Json) -> Mapping[str, str]:
     return {entry["name"]: entry["value"] for entry in entries if "value" in entry}
 
 
-def ray_command(pod: Json, *, ray_ip: str, slot_label: str) -> Sequence[str]:
-    """The pod's `ray start`, with what one machine for all nodes needs: its address, no fixed ports, one slot."""
+def ray_command(pod: Json, *, ray_ip: str, slot_label: str, scratch: Path) -> Sequence[str]:
+    """The pod's `ray start`, with what one machine for all nodes needs: its address, no fixed ports, one slot.
+
+    A folder of its own: Ray nodes that start at once in one folder take the same socket name (2.60), and one dies.
+    """
     given = pod["spec"]["containers"][0]["command"][2:]
     labels = f"{names.LABEL_PROFILE}={slot_label},{names.LABEL_WORKER}={pod['metadata']['name']}"
     return [
@@ -73,6 +76,8 @@ def ray_command(pod: Json, *, ray_ip: str, slot_label: str) -> Sequence[str]:
         "--max-worker-port=0",
         "--object-store-memory=80000000",
         "--disable-usage-stats",
+        "--include-log-monitor=false",
+        f"--temp-dir={scratch / pod['metadata']['uid'][:8]}",
     ]
 
 

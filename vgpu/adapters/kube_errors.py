@@ -5,7 +5,7 @@ connection to a missing permission, is `Unavailable`: the caller holds and tries
 """
 
 
-class Unavailable(Exception):  # noqa: N818  # says what happened, as the domain's words do
+class Unavailable(Exception):
     """The API could not be used for something, and why."""
 
     def __init__(self, what: str, why: str) -> None:
@@ -18,7 +18,7 @@ class Expired(Unavailable):
     """The version to go on from is no longer kept; list again."""
 
 
-class Conflict(Exception):  # noqa: N818  # as above
+class Conflict(Exception):
     """The object is not as the caller thought: changed since, already bound, or already there."""
 
     def __init__(self, what: str, why: str) -> None:
@@ -27,7 +27,7 @@ class Conflict(Exception):  # noqa: N818  # as above
         self.why = why
 
 
-class NotFound(Exception):  # noqa: N818  # as above
+class NotFound(Exception):
     """There is no such object."""
 
     def __init__(self, what: str, why: str) -> None:

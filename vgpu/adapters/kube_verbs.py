@@ -6,15 +6,17 @@ left to the caller, who knows what is still worth doing.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from vgpu.adapters.kube_errors import Conflict
+from vgpu.adapters.kube_errors import Conflict, NotFound
 
 Json = dict[str, Any]
 
 PAGE_ITEMS = 500
+APPLY_TRIES = 10  # its controller writes a Deployment's status about once for each of its pods that starts
 JSON = "application/json"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -141,10 +143,15 @@ class Verbs(ABC):
 
         The count belongs to whoever scales the Deployment from its creation on.
         """
-        try:
-            return self.create(DEPLOYMENTS, manifest, namespace)
-        except Conflict:
-            there = self.read(DEPLOYMENTS, manifest["metadata"]["name"], namespace)
+        for _ in range(APPLY_TRIES):
+            with suppress(Conflict):
+                return self.create(DEPLOYMENTS, manifest, namespace)
+            with suppress(Conflict, NotFound):
+                return self._replace_deployment(manifest, namespace)
+        raise Conflict(f"apply deployment {manifest['metadata']['name']}", f"it changed {APPLY_TRIES} times meanwhile")
+
+    def _replace_deployment(self, manifest: Json, namespace: str) -> Json:
+        there = self.read(DEPLOYMENTS, manifest["metadata"]["name"], namespace)
         spec = manifest["spec"] | {"replicas": there["spec"]["replicas"]}
         had = {"resourceVersion": there["metadata"]["resourceVersion"]}
         return self.replace(DEPLOYMENTS, manifest | {"metadata": manifest["metadata"] | had, "spec": spec}, namespace)

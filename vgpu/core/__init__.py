@@ -1,0 +1,1 @@
+"""The arithmetic of sharing a GPU, pure: share, profile, inventory, packing, objects, and every outward name."""

@@ -22,11 +22,11 @@ REPLY_TIMEOUT_S = 10.0  # for what the arbiter answers at once; jobs have no lim
 Reply = dict[str, Any]
 
 
-class EngineUnavailable(ConnectionError):  # noqa: N818 - named after the condition
+class EngineUnavailable(ConnectionError):
     """The arbiter of the emulated GPU cannot be reached, or has gone."""
 
 
-class EngineRefused(RuntimeError):  # noqa: N818 - named after the condition
+class EngineRefused(RuntimeError):
     """The arbiter refused a request; `refusal` says why."""
 
     def __init__(self, refusal: str, message: str) -> None:
@@ -37,7 +37,7 @@ class EngineRefused(RuntimeError):  # noqa: N818 - named after the condition
         return str(self.args[1])
 
 
-class DeviceLost(RuntimeError):  # noqa: N818 - named after the condition
+class DeviceLost(RuntimeError):
     """The emulated GPU fell off the bus: this attachment is dead."""
 
 

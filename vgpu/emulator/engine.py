@@ -155,7 +155,6 @@ class Engine:
             if self._takes_part(self._seats[turn]):
                 self._turn, self._turn_left_ns = turn, self.slice_ns
                 return True
-        self._turn_left_ns = 0
         return False
 
     def _skip_rotations(self, to_ns: int) -> None:

@@ -4,7 +4,6 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,15 +84,15 @@ static void unmap_state(void) {
     state = NULL;
 }
 
-/* Copies `size` bytes that lie whole in the file. A writer that died half way is not waited for longer than the
- * tries last; `expires_ns` then turns its figures into a lost device. */
+/* Copies `size` bytes that lie whole in the file. A writer at work is waited for, 50 us at a time; one that died half
+ * way through is given up after COPY_TRIES, and `expires_ns` turns its figures into a lost device. */
 static void copy_whole(void *to, const void *from, size_t size) {
-    for (int tries = 0; tries < 1000; tries++) {
+    for (int tries = 0; tries < COPY_TRIES; tries++) {
         uint64_t before = __atomic_load_n(&state->sequence, __ATOMIC_ACQUIRE);
         memcpy(to, from, size);
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         if (before % 2 == 0 && before == __atomic_load_n(&state->sequence, __ATOMIC_RELAXED)) return;
-        sched_yield();
+        usleep(50);
     }
 }
 

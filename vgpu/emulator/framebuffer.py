@@ -5,7 +5,7 @@ Rule: whole MiB, no clock, no I/O; what does not fit changes nothing.
 """
 
 
-class FramebufferExhausted(MemoryError):  # noqa: N818 - named after the condition, as a GPU's out of memory is
+class FramebufferExhausted(MemoryError):
     """The slot's framebuffer has no room for an allocation: the emulated form of a GPU's out of memory."""
 
     def __init__(self, asked_mib: int, used_mib: int, size_mib: int) -> None:

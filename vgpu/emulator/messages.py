@@ -49,7 +49,7 @@ class Request:
     demand_ns: int = 0
 
 
-class MalformedMessage(ValueError):  # noqa: N818 - the condition is the name, as in the reply
+class MalformedMessage(ValueError):
     """A line that is no request; `id` is that of the request where it can be told."""
 
     def __init__(self, problem: str, request_id: int | None = None) -> None:
@@ -57,6 +57,7 @@ class MalformedMessage(ValueError):  # noqa: N818 - the condition is the name, a
         self.id = request_id
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _WHOLE_FIELDS = {
     Operation.ATTACH: {"pid": 1 << 31},
     Operation.ALLOCATE: {"mib": 1 << 31},
@@ -88,7 +89,7 @@ def parse_request(line: bytes) -> Request:
 
 def encode(message: Mapping[str, object]) -> bytes:
     """One message as one line."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    return _ENCODER.encode(message).encode() + b"\n"
 
 
 def _whole(message: Mapping[str, object], field: str, most: int, request_id: int | None) -> int:

@@ -112,6 +112,7 @@ def _layout_flags() -> list[str]:
         "MAX_PROCESSES": nvml_state.MAX_PROCESSES,
         "MAX_SAMPLES": nvml_state.MAX_SAMPLES,
         "MAX_FAULTS": nvml_state.MAX_FAULTS,
+        "COPY_TRIES": nvml_state.COPY_TRIES,
     }
     numbers = counts | {name: ctypes.sizeof(record) for name, record in sizes.items()}
     return [f"-D{name}={number}" for name, number in numbers.items()]

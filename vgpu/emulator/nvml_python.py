@@ -24,7 +24,7 @@ MEMORY_V2 = 2 << 24 | 40  # version 2 of a structure of 40 bytes
 PROCESS_SIZING_ANSWER = 100  # the driver answers the size of its buffer, not the live number of processes
 NO_INSTANCE = 0xFFFFFFFF
 HANDLE_TAG = 0x5647
-COPY_TRIES = 1000
+COPY_WAIT_S = 50e-6
 
 Call = Callable[..., int]
 Pointer = Any  # a ctypes pointer, array or byref object, whatever pynvml passes
@@ -140,13 +140,14 @@ class PythonNvml:
 
 
 def _copy_state(mapped: mmap.mmap) -> StateRecord:
-    """The file as it is between two writes; what a dead writer left half written is taken after COPY_TRIES."""
+    """The file as it is between two changes; one that a dead writer left half done is taken after COPY_TRIES."""
     sequence = slice(StateRecord.sequence.offset, StateRecord.sequence.offset + StateRecord.sequence.size)
-    for _ in range(COPY_TRIES):
+    for _ in range(nvml_state.COPY_TRIES):
         before = mapped[sequence]
         state = StateRecord.from_buffer_copy(mapped)
         if state.sequence % 2 == 0 and before == mapped[sequence]:
             break
+        time.sleep(COPY_WAIT_S)
     return state
 
 

@@ -24,6 +24,7 @@ MAX_SAMPLES = 64
 MAX_FAULTS = 16
 # The driver's sample ring runs dry on an idle GPU; six idle samples are one second at the driver's 1/6 s.
 IDLE_SAMPLES = 6
+COPY_TRIES = 1000  # a reader tries so often, 50 us apart, to meet the file between two changes
 ALL_DEVICES = -1
 VGPU_GUEST = 2  # NVML_GPU_VIRTUALIZATION_MODE_VGPU
 VGPU_HOST = 3  # NVML_GPU_VIRTUALIZATION_MODE_HOST_VGPU

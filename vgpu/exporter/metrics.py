@@ -68,9 +68,10 @@ class SlotCollector(Collector):
                 labels = (self.node, f"{self.node}/{device.index}", _profile_label(device), self.device_kind)
                 taken.add_metric(labels, sample.unix_s)
                 for reading, value in _values(device).items():
-                    if stale or isinstance(value, Missing):
-                        reason = STALE if stale or not isinstance(value, Missing) else value.reason
-                        missing.add_metric((*labels, reading, reason), 1)
+                    if stale:
+                        missing.add_metric((*labels, reading, STALE), 1)
+                    elif isinstance(value, Missing):
+                        missing.add_metric((*labels, reading, value.reason), 1)
                     else:
                         families[reading].add_metric(labels, value)
         return (*families.values(), taken)

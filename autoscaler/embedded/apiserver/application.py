@@ -11,7 +11,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from autoscaler.embedded.apiserver import deletion, discovery, errors, listing, patches, paths, subresources, tables
+from autoscaler.embedded.apiserver import (
+    deletion,
+    discovery,
+    errors,
+    listing,
+    patches,
+    paths,
+    selectors,
+    subresources,
+    tables,
+)
 from autoscaler.embedded.apiserver.errors import ApiError
 from autoscaler.embedded.apiserver.faults import Faults
 from autoscaler.embedded.apiserver.metadata import Part
@@ -134,7 +144,7 @@ class Api:
         return as_response(self._store.create(target.resource, target.namespace, body), 201)
 
     def _update(self, target: Target, _: Request, body: Value) -> Response:
-        if target.resource.needs_version_on_replace and not _version_of(body):
+        if target.resource.needs_version_on_replace and not selectors.at(body, "metadata.resourceVersion"):
             fault = errors.wrong("metadata.resourceVersion", 0, "must be specified for an update")
             raise errors.invalid(target.resource, target.name, [fault])
         if target.subresource == "scale":
@@ -182,10 +192,6 @@ def _as_list(target: Target, items: list[Json], about: Json) -> Json:
     return {"kind": kind, "apiVersion": api_version, "metadata": about, "items": bare}
 
 
-def _version_of(body: Value) -> Value:
-    return body.get("metadata", {}).get("resourceVersion") if isinstance(body, dict) else None
-
-
 def _wants_table(request: Request) -> bool:
     return "as=Table" in request.headers.get("accept", "")
 
@@ -198,6 +204,10 @@ def _check_accept(request: Request) -> None:
 
 def _content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
 
 
 async def _read_body(request: Request) -> Value:
@@ -214,6 +224,6 @@ async def _read_body(request: Request) -> Value:
     if request.method != "PATCH" and _content_type(request) not in ("", "application/json", "*/*"):
         raise errors.unsupported_media_type(_content_type(request), ("application/json",))
     try:
-        return json.loads(raw)
+        return json.loads(raw, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as fault:
         raise errors.bad_request(f"couldn't decode the body of the request: {fault}") from fault

@@ -31,12 +31,16 @@ class DeleteOptions:
 
 def parse_options(query: dict[str, str], body: Value) -> DeleteOptions:
     """Read the options from a request's query and body; the body wins."""
-    body = body if isinstance(body, dict) else {}
+    body = {} if body is None else body
+    preconditions = body.get("preconditions") or {} if isinstance(body, dict) else None
+    if not isinstance(preconditions, dict):
+        raise errors.bad_request("the body of the request must be DeleteOptions")
+    if body.get("dryRun"):
+        raise errors.bad_request("dryRun is not supported by this server")
     grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     propagation = body.get("propagationPolicy") or query.get("propagationPolicy") or "Background"
     if str(body.get("orphanDependents", query.get("orphanDependents"))).lower() == "true":
         propagation = "Orphan"
-    preconditions = body.get("preconditions") or {}
     try:
         grace_s = None if grace is None else int(grace)
     except (TypeError, ValueError) as fault:

@@ -35,8 +35,9 @@ def reconcile(deployment: Json, pods: Sequence[Json], now_s: float) -> Reconcili
     own = [pod for pod in pods if _is_controlled_by(pod, deployment)]
     active = [pod for pod in own if not metadata.is_deleting(pod) and pod["status"].get("phase") not in _FINISHED]
     wanted = deployment["spec"]["replicas"]
-    surplus = max(0, len(active) - wanted)
-    delete = removal_order(active)[:surplus] if surplus else _outdated(deployment, active)
+    delete = removal_order(active)[: max(0, len(active) - wanted)]
+    if len(active) == wanted:
+        delete = _outdated(deployment, active)
     finished = [pod for pod in own if pod["status"].get("phase") in _FINISHED and not metadata.is_deleting(pod)]
     finished.sort(key=lambda pod: int(pod["metadata"]["resourceVersion"]), reverse=True)
     missing = max(0, wanted - len(active))

@@ -9,7 +9,7 @@ from copy import deepcopy
 
 from autoscaler.embedded.apiserver import errors, metadata, resources, selectors
 from autoscaler.embedded.apiserver.errors import ApiError, FieldFault
-from autoscaler.embedded.apiserver.resources import Json, Resource, Value
+from autoscaler.embedded.apiserver.resources import Json, Resource
 
 _POD_DEFAULTS: Json = {
     "restartPolicy": "Always",
@@ -36,55 +36,62 @@ _CHANGEABLE_POD_FIELDS = ("activeDeadlineSeconds", "terminationGracePeriodSecond
 
 def _fill(target: Json, defaults: Json) -> None:
     for key, value in defaults.items():
-        if target.get(key) is None:
+        if key not in target:
             target[key] = deepcopy(value)
 
 
 def _default_pod_spec(spec: Json) -> None:
     _fill(spec, _POD_DEFAULTS)
-    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
+    for container in [*spec.get("initContainers", []), *spec.get("containers", [])]:
         _fill(container, _CONTAINER_DEFAULTS)
         tag = str(container.get("image", "")).rpartition("/")[2].partition(":")[2]
         _fill(container, {"imagePullPolicy": "Always" if tag in ("", "latest") else "IfNotPresent"})
         limits = container["resources"].get("limits")
         if limits:  # what is limited and not requested is requested in full
-            container["resources"]["requests"] = limits | (container["resources"].get("requests") or {})
+            container["resources"]["requests"] = limits | container["resources"].get("requests", {})
 
 
 def _default_pod(pod: Json) -> None:
-    _default_pod_spec(pod["spec"])
-    _fill(pod["status"], {"phase": "Pending", "qosClass": _qos_class(pod["spec"])})
+    spec = pod.setdefault("spec", {})
+    _default_pod_spec(spec)
+    _fill(pod.setdefault("status", {}), {"phase": "Pending", "qosClass": _qos_class(spec)})
 
 
 def _qos_class(spec: Json) -> str:
-    wanted = [container["resources"] for container in spec.get("containers") or []]
+    wanted = [container["resources"] for container in spec.get("containers", [])]
     if not any(resources.get("requests") or resources.get("limits") for resources in wanted):
         return "BestEffort"
-    bound = all({"cpu", "memory"} <= set(r.get("limits") or {}) and r["limits"] == r["requests"] for r in wanted)
+    bound = all({"cpu", "memory"} <= set(r.get("limits", {})) and r["limits"] == r["requests"] for r in wanted)
     return "Guaranteed" if bound else "Burstable"
 
 
 def _default_deployment(deployment: Json) -> None:
-    _fill(deployment["spec"], _DEPLOYMENT_DEFAULTS)
-    _default_pod_spec(deployment["spec"]["template"]["spec"])
+    spec = deployment.setdefault("spec", {})
+    _fill(spec, _DEPLOYMENT_DEFAULTS)
+    _default_pod_spec(spec.setdefault("template", {}).setdefault("spec", {}))
 
 
 def _default_namespace(namespace: Json) -> None:
     _fill(namespace, {"spec": {"finalizers": ["kubernetes"]}})
-    _fill(namespace["status"], {"phase": "Active"})
-    labels = namespace["metadata"].setdefault("labels", {})
-    labels["kubernetes.io/metadata.name"] = namespace["metadata"]["name"]
+    _fill(namespace.setdefault("status", {}), {"phase": "Active"})
+    name = namespace["metadata"].get("name", "")
+    namespace["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
+
+
+def _default_budget(budget: Json) -> None:
+    budget.setdefault("spec", {})
 
 
 _DEFAULTS: dict[Resource, Callable[[Json], None]] = {
     resources.PODS: _default_pod,
     resources.DEPLOYMENTS: _default_deployment,
     resources.NAMESPACES: _default_namespace,
+    resources.DISRUPTION_BUDGETS: _default_budget,
 }
 
 
 def _container_faults(spec: Json, where: str) -> list[FieldFault]:
-    containers = spec.get("containers") or []
+    containers = spec.get("containers", [])
     found = [] if containers else [errors.required(f"{where}.containers")]
     for place, container in enumerate(containers):
         found += [
@@ -94,21 +101,20 @@ def _container_faults(spec: Json, where: str) -> list[FieldFault]:
 
 
 def _pod_faults(pod: Json) -> list[FieldFault]:
-    return _container_faults(pod.get("spec", {}), "spec")
+    return _container_faults(pod["spec"], "spec")
 
 
 def _deployment_faults(deployment: Json) -> list[FieldFault]:
-    spec = deployment.get("spec", {})
-    template = spec.get("template", {})
+    spec, template = deployment["spec"], deployment["spec"]["template"]
     found = _selector_faults(spec.get("selector", {}))
     if not found and not selectors.parse_label_selector(spec["selector"])(template):
         labels = template.get("metadata", {}).get("labels", {})
         found.append(
             errors.wrong("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
         )
-    if spec.get("replicas", 0) < 0:
+    if spec["replicas"] < 0:
         found.append(errors.wrong("spec.replicas", spec["replicas"], "must be greater than or equal to 0"))
-    return found + _container_faults(template.get("spec", {}), "spec.template.spec")
+    return found + _container_faults(template["spec"], "spec.template.spec")
 
 
 def _selector_faults(selector: Json) -> list[FieldFault]:
@@ -122,7 +128,7 @@ def _selector_faults(selector: Json) -> list[FieldFault]:
 
 
 def _budget_faults(budget: Json) -> list[FieldFault]:
-    spec = budget.get("spec", {})
+    spec = budget["spec"]
     found = _selector_faults(spec["selector"]) if spec.get("selector") else []
     given = [name for name in ("minAvailable", "maxUnavailable") if name in spec]
     if len(given) == 2:
@@ -154,15 +160,19 @@ def _change_faults(resource: Resource, old: Json, new: Json) -> list[FieldFault]
     return []
 
 
-def checked(resource: Resource, item: Json, old: Json | None = None) -> Json:
-    """Check an object (against the one it replaces), fill in its defaults in place, and return it."""
+def with_defaults(resource: Resource, item: Json) -> Json:
+    """Fill in what the client left to the server, in place, and return the object."""
+    if resource in _DEFAULTS:
+        _DEFAULTS[resource](item)
+    return item
+
+
+def check(resource: Resource, item: Json, old: Json | None = None) -> None:
+    """Raise Invalid where an object, or its change from the old one, breaks the rules; every fault is named."""
     found = metadata.faults(item["metadata"])
     if resource in _RULES:
         found += _RULES[resource](item)
-    if not found:
-        if resource in _DEFAULTS:
-            _DEFAULTS[resource](item)
-        found = _change_faults(resource, old, item) if old else []
+    if old is not None and not found:
+        found = _change_faults(resource, old, item)
     if found:
         raise errors.invalid(resource, item["metadata"].get("name", ""), found)
-    return item

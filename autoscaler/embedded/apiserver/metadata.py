@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from autoscaler.embedded.apiserver import errors
-from autoscaler.embedded.apiserver.resources import Json, Resource, Value
+from autoscaler.embedded.apiserver.resources import Json, Resource
 
 Part = Literal["spec", "status"]
 
@@ -29,7 +29,7 @@ def is_deleting(item: Json) -> bool:
 
 
 def faults(metadata: Json) -> list[errors.FieldFault]:
-    """Check names and labels against the API's grammar."""
+    """Check names, labels and owners against the API's grammar."""
     found = []
     name = metadata.get("name", "")
     if not name:
@@ -37,12 +37,15 @@ def faults(metadata: Json) -> list[errors.FieldFault]:
     elif not _NAME.fullmatch(name):
         why = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"
         found.append(errors.wrong("metadata.name", name, why))
-    for key, value in (metadata.get("labels") or {}).items():
+    for key, value in metadata.get("labels", {}).items():
         if not _LABEL_KEY.fullmatch(key):
             found.append(errors.wrong("metadata.labels", key, "not a valid label key"))
         if not _LABEL_VALUE.fullmatch(value):
             why = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.'"
             found.append(errors.wrong("metadata.labels", value, why))
+    for place, owner in enumerate(metadata.get("ownerReferences", [])):
+        missing = [field for field in ("apiVersion", "kind", "name", "uid") if not owner.get(field)]
+        found += [errors.required(f"metadata.ownerReferences[{place}].{field}") for field in missing]
     return found
 
 
@@ -74,10 +77,8 @@ def with_change(resource: Resource, old: Json, new: Json, part: Part) -> Json:
         why = f"Precondition failed: UID in precondition: {sent['uid']}, UID in object meta: {had['uid']}"
         raise errors.conflict(resource, name, why)
     system = {key: had[key] for key in (*_SYSTEM_FIELDS, "resourceVersion", "generation") if key in had}
-    free = {
-        key: value for key, value in deepcopy(sent).items() if key not in (*system, *_SYSTEM_FIELDS, "managedFields")
-    }
-    changed = {key: value for key, value in deepcopy(new).items() if key != "metadata"} | {"metadata": free | system}
+    free = {key: value for key, value in sent.items() if key not in (*system, *_SYSTEM_FIELDS, "managedFields")}
+    changed = new | {"metadata": free | system}
     if not resource.has_status:
         return _with_generation(resource, old, changed)
     if part == "status":

@@ -47,7 +47,7 @@ def json_patch(document: Json, operations: list[Value]) -> Json:
     holder: Json = {"root": deepcopy(document)}
     for operation in operations:
         _apply_operation(holder, operation)
-    root = holder["root"]
+    root = holder.get("root")
     if not isinstance(root, dict):
         raise errors.unprocessable_patch("the patch does not leave an object")
     return root
@@ -70,8 +70,8 @@ def _apply_operation(holder: Json, operation: Value) -> None:
                     raise errors.unprocessable_patch(f"testing value {path} failed")
             case _:
                 raise errors.bad_request(f"error decoding patch: unexpected kind: {kind}")
-    except (TypeError, KeyError) as fault:
-        raise errors.bad_request(f"error decoding patch: {operation} lacks {fault}") from fault
+    except (TypeError, KeyError, AttributeError) as fault:
+        raise errors.bad_request(f"error decoding patch: {operation}: {fault}") from fault
 
 
 def _steps(pointer: str) -> list[str]:

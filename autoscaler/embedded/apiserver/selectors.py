@@ -76,7 +76,7 @@ def render_label_selector(selector: Json) -> str:
     return ",".join(parts)
 
 
-def at(item: Json, path: str) -> Value:
+def at(item: Value, path: str) -> Value:
     """Read a dotted path; a missing step reads as None."""
     value: Value = item
     for step in path.split("."):

@@ -5,6 +5,7 @@ The store lives on that loop alone; other threads reach it by HTTP, as every cli
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import socket
@@ -28,11 +29,13 @@ from autoscaler.embedded.apiserver.faults import Faults
 from autoscaler.embedded.apiserver.store import HISTORY_LIMIT, Store
 from autoscaler.embedded.apiserver.streaming import Feed
 
+_log = logging.getLogger(__name__)
+
 NAME = "vgpu-serve-embedded"  # of the cluster, the user and the context in the kubeconfig
 _GRACE_S = 2  # for requests in flight when the server stops
 
 
-class PortInUse(Exception):  # noqa: N818  # says what happened, as the domain's words do
+class PortInUse(Exception):  # says what happened, as the domain's words do
     """The address is taken."""
 
 
@@ -123,10 +126,17 @@ class ApiServer:
         self._loop = asyncio.get_running_loop()
         running = self._options.with_controllers
         task = asyncio.create_task(controllers.run(self._store, self._feed)) if running else None
+        if task is not None:
+            task.add_done_callback(_log_end)
         yield
         self._feed.close()
         if task is not None:
-            await task
+            await asyncio.wait([task])
+
+
+def _log_end(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        _log.error("the controllers ended; only the API goes on", exc_info=fault)
 
 
 async def _as_internal(_: Request, fault: Exception) -> Response:

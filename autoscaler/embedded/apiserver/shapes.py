@@ -144,6 +144,8 @@ def decode(resource: Resource, namespace: str, name: str, body: Value) -> Json:
     if name and about.get("name", name) != name:
         why = f"the name of the object ({about['name']}) does not match the name on the URL ({name})"
         raise errors.bad_request(why)
+    if name:
+        about["name"] = name
     return item
 
 

@@ -7,7 +7,6 @@ a write always puts a new object in the place of the old. Not for use from sever
 import random
 import uuid
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 
 from autoscaler.embedded.apiserver import errors, kinds, metadata, resources, shapes
 from autoscaler.embedded.apiserver.history import History
@@ -82,10 +81,12 @@ class Store:
         body = shapes.decode(resource, namespace, "", body)
         name: str = body["metadata"].get("name") or self._generated_name(resource, namespace, body)
         born = metadata.with_birth(resource, body, name=name, namespace=namespace, uid=self._uid(), now_s=self._clock())
+        born = kinds.with_defaults(resource, born)
         self._check_namespace(resource, namespace, name)
         if (namespace, name) in self._objects[resource]:
             raise errors.already_exists(resource, name)
-        return self.commit(resource, None, kinds.checked(resource, born))
+        kinds.check(resource, born)
+        return self.commit(resource, None, born)
 
     def _check_namespace(self, resource: Resource, namespace: str, name: str) -> None:
         if resource.namespaced and metadata.is_deleting(self.get(resources.NAMESPACES, "", namespace)):
@@ -117,8 +118,9 @@ class Store:
         A change that changes nothing leaves no event. One that lifts the last finalizer of a deleted object removes it.
         """
         old = self.get(resource, namespace, name)
-        sent = shapes.decode(resource, namespace, name, change(old))
-        new = kinds.checked(resource, deepcopy(metadata.with_change(resource, old, sent, part)), old)
+        sent = kinds.with_defaults(resource, shapes.decode(resource, namespace, name, change(old)))
+        new = metadata.with_change(resource, old, sent, part)
+        kinds.check(resource, new, old)
         if new == old:
             return old
         if metadata.is_deleting(old):

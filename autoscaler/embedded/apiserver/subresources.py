@@ -83,13 +83,13 @@ def is_ready(pod: Json) -> bool:
 
 def evict(store: Store, namespace: str, name: str, eviction: Value) -> Json:
     """Delete a pod if its disruption budget allows one more loss, and take that loss off the budget."""
-    eviction = eviction if isinstance(eviction, dict) else {}
+    asked = eviction.get("deleteOptions") if isinstance(eviction, dict) else None
+    options = deletion.parse_options({}, asked)
     pod = store.get(resources.PODS, namespace, name)
     if not _serves_nobody(pod):
         budget = _budget_of(store, pod)
         if budget is not None and (is_ready(pod) or not _has_enough(budget)):
             _spend(store, budget, pod)
-    options = deletion.parse_options({}, eviction.get("deleteOptions"))
     deletion.delete(store, resources.PODS, namespace, name, options)
     return errors.created()
 

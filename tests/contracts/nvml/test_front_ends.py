@@ -11,7 +11,7 @@ import pytest
 
 from tests.contracts.nvml.conftest import GUEST, HOST, StateFolder
 from vgpu.core import names
-from vgpu.emulator.nvml_state import DeviceFigures, Fault, NvmlState, ProcessFigures
+from vgpu.emulator.nvml_state import DeviceFigures, Fault, NvmlState, ProcessFigures, StateRecord
 
 MIB = 1 << 20
 AT_US = 1_700_000_000_000_000
@@ -251,6 +251,43 @@ def test_what_does_not_exist_is_refused_as_by_the_driver(states: StateFolder) ->
         pynvml.nvmlDeviceGetMemoryInfo(device, version=7)
     assert refusal.value.value == pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH
     assert str(refusal.value)
+
+
+HASTY_WRITER = """
+import itertools, sys
+from pathlib import Path
+from vgpu.emulator.nvml_state import DeviceFigures, DeviceIdentity, NvmlState, ProcessFigures
+state = NvmlState(Path(sys.argv[1]), [DeviceIdentity(name="GPU", uuid="GPU-1", framebuffer_mib=1)])
+for number in itertools.count(1):
+    processes = tuple(ProcessFigures(pid=number, used_mib=1, utilization_ratio=0) for _ in range(16))
+    state.publish(0, DeviceFigures(processes=processes), at_us=number)
+    if number == 1:
+        print("writing", flush=True)
+"""
+
+
+def test_a_reader_never_meets_half_a_change(states: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(names.ENV_FAKE_NVML_STATE, str(states.path))
+    writer = subprocess.Popen([sys.executable, "-c", HASTY_WRITER, str(states.path)], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"writing\n"
+    device = first_device()
+    readings = [pynvml.nvmlDeviceGetComputeRunningProcesses(device) for _ in range(500)]
+    writer.kill()
+    writer.communicate()
+    versions = [{process.pid for process in reading} for reading in readings]
+    assert [version for version in versions if len(version) != 1] == []
+    assert len({min(version) for version in versions}) > 1
+
+
+def test_a_writer_that_died_half_way_through_a_change_blocks_no_reader(states: StateFolder) -> None:
+    state = states.create()
+    device = first_device()
+    with states.path.open("r+b") as file:
+        file.seek(StateRecord.sequence.offset)
+        file.write(b"\x01")
+    assert pynvml.nvmlDeviceGetName(device) == "GRID V100-8Q"
+    state.set_expiry(0)
 
 
 def test_child_processes_see_the_c_library_through_the_loader(c_library: Path, tmp_path: Path) -> None:

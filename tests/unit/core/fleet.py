@@ -65,6 +65,7 @@ class ToyFleet:
     state: State = field(default_factory=State)
     target: int = 1
     wanted: int = 0
+    preferred_nodes: tuple[str, ...] = ()
     workers: dict[str, float] = field(default_factory=dict)
     replicas: dict[str, ToyReplica] = field(default_factory=dict)
     made: int = 0
@@ -98,20 +99,30 @@ class ToyFleet:
                 case SetWorkers():
                     self.size_pool(action)
         self.now_s += 1.0
+        self.create_workers()
         self.start_replicas()
         self.serve()
         return plan
 
     def size_pool(self, action: SetWorkers) -> None:
-        """Add workers on the preferred nodes first; remove exactly the victims, which must hold no replica."""
+        """Take the new size; remove exactly the victims, which must hold no replica."""
         self.wanted = action.count
+        self.preferred_nodes = action.preferred_nodes or self.preferred_nodes
         held = {replica.worker for replica in self.replicas.values()}
         for pod in action.victims:
             assert pod not in held, f"{pod} still holds a replica"
-            del self.workers[pod]
-            slot = next(slot for slot in self.stock.slots if slot.holder == pod)
-            self.stock = self.stock.with_holders({slot.slot_id: None})
-        order = {name: place for place, name in enumerate(action.preferred_nodes)}
+            self.remove_worker(pod)
+
+    def remove_worker(self, pod: str) -> None:
+        """The pod is gone, with the replica in it; its slot is free."""
+        del self.workers[pod]
+        self.replicas = {key: replica for key, replica in self.replicas.items() if replica.worker != pod}
+        slot = next(slot for slot in self.stock.slots if slot.holder == pod)
+        self.stock = self.stock.with_holders({slot.slot_id: None})
+
+    def create_workers(self) -> None:
+        """As a Deployment does: as many pods as wanted, preferred nodes first, while there are free slots."""
+        order = {name: place for place, name in enumerate(self.preferred_nodes)}
         while len(self.workers) < self.wanted and self.stock.free_slots:
             slot = min(self.stock.free_slots, key=lambda slot: (order.get(slot.node, len(order)), slot.slot_id))
             self.made += 1

@@ -85,6 +85,14 @@ def test_before_the_first_sample_nothing_is_known() -> None:
     assert Scraper(ScriptedReader()).series() == [missing("devices", "not_sampled_yet", nobody)]
 
 
+def test_what_was_missing_and_is_stale_is_stale() -> None:
+    scraper = Scraper(ScriptedReader((LOST_SLOT,)))
+    scraper.sampler.sample()
+    scraper.clock.now_s += 6
+    assert missing("engine_busy_ratio", "stale") in scraper.series()
+    assert missing("engine_busy_ratio", "device_lost") not in scraper.series()
+
+
 @pytest.mark.parametrize(("age_s", "stale"), [(5.0, False), (5.1, True)])
 def test_a_sample_older_than_five_seconds_is_unknown(age_s: float, stale: bool) -> None:
     scraper = Scraper(ScriptedReader())

@@ -1,0 +1,199 @@
+"""Decided counts become ordered actions; a lost action is found again, an unsafe one is never made."""
+
+from collections.abc import Mapping, Sequence
+
+from autoscaler.core.actions import Fleet, plan_actions
+from autoscaler.core.decision import Action, Decision, Reason, SetReplicas, SetWorkers, Stage, Step
+from autoscaler.core.observation import DeploymentSeen, PoolSeen
+from autoscaler.core.spec import FleetSpec
+from tests import build
+from tests.build import absent, deployment, pool, signals, worker
+
+NODES = {"v100-8q": ("n2", "n3")}
+
+
+def decision(count: int, *, model: str = "minilm", blind: bool = False) -> Decision:
+    return Decision(
+        model=model,
+        current=count,
+        count=count,
+        steps=(Step(stage=Stage.POLICY, before=count, after=count, reason=Reason.STEADY),),
+        signals=signals(gaps=(absent(),) if blind else ()),
+    )
+
+
+def planned(
+    decisions: Sequence[Decision],
+    deployments: Sequence[DeploymentSeen],
+    pools: Sequence[PoolSeen],
+    *,
+    spec: FleetSpec | None = None,
+    surplus_since_s: Mapping[str, float] | None = None,
+    now_s: float = 100.0,
+) -> tuple[Action, ...]:
+    fleet = Fleet(
+        spec=spec or build.fleet(*(build.model(made.model) for made in decisions)),
+        decisions={made.model: made for made in decisions},
+        deployments={seen.model: seen for seen in deployments},
+        pools={seen.pool: seen for seen in pools},
+    )
+    actions, _ = plan_actions(fleet, NODES, surplus_since_s or {}, now_s)
+    return actions
+
+
+TWO = (worker("s/w1"), worker("s/w2"))
+LONG_SURPLUS = {"v100-8q": 0.0}
+
+
+def test_nothing_is_done_when_everything_is_as_decided() -> None:
+    running = deployment(target=2, running={"r1": "s/w1", "r2": "s/w2"})
+    assert planned([decision(2)], [running], [pool(*TWO)]) == ()
+
+
+def test_workers_grow_first_and_replicas_follow_as_far_as_workers_are_ready() -> None:
+    seen = pool(*TWO, worker("s/w3", None, ready=False))
+    running = deployment(target=1, running={"r1": "s/w1"})
+    assert planned([decision(5)], [running], [seen]) == (
+        SetWorkers(pool="v100-8q", before=3, count=5, preferred_nodes=("n2", "n3")),
+        SetReplicas(model="minilm", before=1, count=2),
+    )
+
+
+def test_a_target_is_not_lowered_because_workers_look_unready() -> None:
+    unready = [worker(f"s/w{index}", ready=False) for index in (1, 2, 3)]
+    running = deployment(target=3, running={f"r{index}": f"s/w{index}" for index in (1, 2, 3)})
+    assert planned([decision(3)], [running], [pool(*unready)]) == ()
+
+
+def test_a_reset_target_is_raised_again_even_if_the_decision_has_not_changed() -> None:
+    reset = deployment(target=1, running={"r1": "s/w1"}, stopping={})
+    assert planned([decision(2)], [reset], [pool(*TWO)]) == (SetReplicas(model="minilm", before=1, count=2),)
+
+
+def test_a_stopping_replica_still_fills_its_worker() -> None:
+    seen = deployment(target=1, running={"r1": "s/w1"}, stopping={"r2": "s/w2"})
+    assert planned([decision(2)], [seen], [pool(*TWO)]) == ()
+
+
+def test_a_target_is_not_lowered_below_what_runs_while_readings_are_missing() -> None:
+    running = deployment(target=3, running={f"r{index}": f"s/w{index}" for index in (1, 2, 3)})
+    workers = pool(*TWO, worker("s/w3"))
+    assert planned([decision(2, blind=True)], [running], [workers]) == ()
+    assert planned([decision(2)], [running], [workers]) == (SetReplicas(model="minilm", before=3, count=2),)
+
+
+def test_replicas_that_never_started_are_given_up_without_readings() -> None:
+    stuck = deployment(target=3, running={"r1": "s/w1"}, starting=["r2", "r3"])
+    assert planned([decision(1, blind=True)], [stuck], [pool(*TWO)]) == (
+        SetReplicas(model="minilm", before=3, count=1),
+    )
+
+
+def test_the_operators_maximum_is_obeyed_without_readings() -> None:
+    running = deployment(target=3, running={f"r{index}": f"s/w{index}" for index in (1, 2, 3)})
+    spec = build.fleet(build.model(max_replicas=2))
+    blind = planned([decision(2, blind=True)], [running], [pool(*TWO, worker("s/w3"))], spec=spec)
+    assert blind == (SetReplicas(model="minilm", before=3, count=2),)
+
+
+def test_replicas_shrink_before_others_grow_into_their_workers() -> None:
+    seen = [
+        deployment(model="a", target=1, running={"a1": "s/w1"}),
+        deployment(model="b", target=1, running={"b1": "s/w2"}),
+    ]
+    shrinking = planned([decision(2, model="a"), decision(1, model="b")], seen, [pool(*TWO, worker("s/w3"))])
+    assert shrinking == (SetReplicas(model="a", before=1, count=2),)
+    leaving = [seen[0], deployment(model="b", target=2, running={"b1": "s/w2", "b2": "s/w3"})]
+    assert planned([decision(2, model="a"), decision(1, model="b")], leaving, [pool(*TWO, worker("s/w3"))]) == (
+        SetReplicas(model="b", before=2, count=1),
+    )
+
+
+def test_two_models_never_share_one_free_worker() -> None:
+    seen = [
+        deployment(model="a", target=1, running={"a1": "s/w1"}),
+        deployment(model="b", target=1, running={"b1": "s/w2"}),
+    ]
+    workers = pool(*TWO, worker("s/w3"), wanted=4)
+    both = planned([decision(2, model="a"), decision(2, model="b")], seen, [workers])
+    assert both == (SetReplicas(model="a", before=1, count=2),)
+
+
+def test_a_model_that_cannot_be_read_keeps_its_workers() -> None:
+    readable = deployment(model="a", target=1, running={"a1": "s/w1"})
+    workers = pool(*TWO, worker("s/w3"))
+    known = planned([decision(3, model="a"), decision(2, model="b")], [readable], [workers])
+    assert known == (SetWorkers(pool="v100-8q", before=3, count=5, preferred_nodes=("n2", "n3")),)
+    spec = build.fleet(build.model("a"), build.model("b"))
+    assert planned([decision(3, model="a")], [readable], [workers], spec=spec) == ()
+
+
+def test_without_a_view_of_the_workers_replicas_only_shrink() -> None:
+    running = deployment(target=2, running={"r1": "s/w1", "r2": "s/w2"})
+    assert planned([decision(3)], [running], []) == ()
+    assert planned([decision(1)], [running], []) == (SetReplicas(model="minilm", before=2, count=1),)
+
+
+def test_workers_shrink_after_a_while_and_only_those_without_a_replica() -> None:
+    seen = deployment(target=1, running={"r1": "s/w2"})
+    workers = pool(*TWO, worker("s/w3", ready=False), worker("s/w4"))
+    assert planned([decision(1)], [seen], [workers]) == ()
+    assert planned([decision(1)], [seen], [workers], surplus_since_s={"v100-8q": 70.1}) == ()
+    assert planned([decision(1)], [seen], [workers], surplus_since_s={"v100-8q": 70.0}) == (
+        SetWorkers(pool="v100-8q", before=4, count=1, victims=("s/w3", "s/w1", "s/w4")),
+    )
+
+
+def test_a_worker_goes_only_when_its_replica_is_gone() -> None:
+    stopping = deployment(target=1, running={"r1": "s/w1"}, stopping={"r2": "s/w2"})
+    assert planned([decision(1)], [stopping], [pool(*TWO)], surplus_since_s=LONG_SURPLUS) == ()
+
+
+def test_no_worker_goes_while_a_replica_may_be_about_to_move_in() -> None:
+    starting = deployment(target=2, running={"r1": "s/w1"}, starting=["r2"])
+    workers = pool(*TWO, worker("s/w3"))
+    assert planned([decision(2)], [starting], [workers], surplus_since_s=LONG_SURPLUS) == ()
+
+
+def test_no_worker_goes_while_it_is_unknown_where_a_replica_lives() -> None:
+    somewhere = deployment(target=1, running={"r1": None})
+    assert planned([decision(1)], [somewhere], [pool(*TWO)], surplus_since_s=LONG_SURPLUS) == ()
+
+
+def test_no_worker_goes_while_a_model_of_its_pool_cannot_be_read() -> None:
+    spec = build.fleet(build.model("a"), build.model("b"))
+    seen = deployment(model="a", target=1, running={"a1": "s/w1"})
+    both = [decision(1, model="a"), decision(0, model="b")]
+    assert planned(both, [seen], [pool(*TWO)], spec=spec, surplus_since_s=LONG_SURPLUS) == ()
+
+
+def test_pods_that_were_never_created_are_cancelled_first() -> None:
+    seen = deployment(target=1, running={"r1": "s/w1"})
+    workers = pool(worker("s/w1"), worker("s/w2"), wanted=4)
+    assert planned([decision(1)], [seen], [workers], surplus_since_s=LONG_SURPLUS) == (
+        SetWorkers(pool="v100-8q", before=4, count=1, victims=("s/w2",)),
+    )
+    assert planned([decision(2)], [deployment(target=2, running={"r1": "s/w1", "r2": "s/w2"})], [workers],
+                   surplus_since_s=LONG_SURPLUS) == (
+        SetWorkers(pool="v100-8q", before=4, count=2),
+    )  # fmt: skip
+
+
+def test_a_worker_on_its_way_out_is_no_victim_again() -> None:
+    seen = deployment(target=1, running={"r1": "s/w1"})
+    workers = pool(worker("s/w1"), worker("s/w2", deleting=True), wanted=1)
+    assert planned([decision(1)], [seen], [workers], surplus_since_s=LONG_SURPLUS) == ()
+
+
+def test_the_time_of_a_surplus_starts_anew_after_it_was_gone() -> None:
+    seen = deployment(target=1, running={"r1": "s/w1"})
+    fleet = Fleet(
+        spec=build.fleet(),
+        decisions={"minilm": decision(1)},
+        deployments={"minilm": seen},
+        pools={"v100-8q": pool(*TWO)},
+    )
+    _, surplus = plan_actions(fleet, {}, {}, 50.0)
+    assert surplus == {"v100-8q": 50.0}
+    busy = Fleet(spec=fleet.spec, decisions={"minilm": decision(2)}, deployments=fleet.deployments, pools=fleet.pools)
+    assert plan_actions(busy, {}, surplus, 60.0)[1] == {}
