@@ -29,7 +29,7 @@ from vgpu.adapters import kube
 
 app = typer.Typer(add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 DEMO_MODELS = Path(__file__).parent / "embedded" / "demo.yaml"
-DEMO_STEPS = "4:20s,30:80s"
+DEMO_STEPS = "4:20s,28:80s"
 FAILED, REFUSED = 1, 2
 REFUSALS = (
     config.ConfigError, fleet.FleetError, addresses.PortsInUse, AlreadyUp, kube.Unavailable, schedule.StepError,

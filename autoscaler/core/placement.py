@@ -5,8 +5,9 @@ Growth takes no slot on a saturated card, for a replica there would slow its nei
 never takes a worker from a running replica. The slots come from the same `place` that the scheduler uses.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autoscaler.core.contention import Contention
 from autoscaler.core.decision import Reason
@@ -57,66 +58,72 @@ def place_models(
     `bound` is how many workers of each pool sit on a node already; a pool that could not be read is left out of it,
     and its models keep what they have.
     """
-    have = dict(bound)
-    slots: dict[str, list[Slot]] = {}
-    placed = {want.model: 0 for want in wants}
-    blocked: dict[str, tuple[tuple[str, packing.Blocked], ...]] = {}
+    known = [want for want in wants if want.pool in bound]
+    desk = _Desk(inventory=inventory, contention=contention, workers=dict(bound))
+    for want in known:
+        desk.serve(want, min(want.count, want.firm), even_saturated=True)
+    for want in known:
+        desk.serve(want, min(want.count, max(want.current, want.firm)), even_saturated=True)
+    for want in known:
+        desk.serve(want, want.count, even_saturated=False)
+    return FleetPlacement(
+        grants={want.model: desk.grant(want) if want.pool in bound else _unread(want) for want in wants},
+        nodes={pool: tuple(dict.fromkeys(slot.node for slot in chosen)) for pool, chosen in desk.slots.items()},
+    )
 
-    def take(want: Want, upto: int, *, even_saturated: bool) -> None:
-        nonlocal inventory
-        missing = max(0, upto - placed[want.model])
-        from_workers = min(missing, max(0, have[want.pool]))
-        have[want.pool] -= from_workers
-        placed[want.model] += from_workers
-        if missing == from_workers:
+
+@dataclass(slots=True, kw_only=True)
+class _Desk:
+    """What is left to hand out while one placement is made; lives no longer than that."""
+
+    inventory: Inventory
+    contention: Contention
+    workers: dict[str, int]
+    """By pool: bound workers not yet counted for a replica."""
+    slots: dict[str, list[Slot]] = field(default_factory=dict)
+    placed: Counter[str] = field(default_factory=Counter)
+    blocked: dict[str, tuple[tuple[str, packing.Blocked], ...]] = field(default_factory=dict)
+
+    def serve(self, want: Want, upto: int, *, even_saturated: bool) -> None:
+        """Raise the model to `upto` placed replicas: warm workers first, then free slots, as far as there are any."""
+        missing = max(0, upto - self.placed[want.model])
+        warm = min(missing, self.workers[want.pool])
+        self.workers[want.pool] -= warm
+        self.placed[want.model] += warm
+        if missing == warm:
             return
         found = packing.place(
-            inventory,
+            self.inventory,
             want.profile,
-            missing - from_workers,
-            ordering=_least_crowded(contention),
-            accept=lambda slot: even_saturated or not contention.gpus[slot.gpu_key].saturated,
+            missing - warm,
+            ordering=_least_crowded(self.contention),
+            accept=lambda slot: even_saturated or not self.contention.gpus[slot.gpu_key].saturated,
         )
-        inventory = inventory.with_holders({slot.slot_id: f"planned for {want.model}" for slot in found.slots})
-        slots.setdefault(want.pool, []).extend(found.slots)
-        placed[want.model] += len(found.slots)
+        self.inventory = self.inventory.with_holders(
+            {slot.slot_id: f"planned for {want.model}" for slot in found.slots}
+        )
+        self.slots.setdefault(want.pool, []).extend(found.slots)
+        self.placed[want.model] += len(found.slots)
         if found.unplaced:
-            blocked[want.model] = found.blocked
+            self.blocked[want.model] = found.blocked
 
-    known = [want for want in wants if want.pool in bound]
-    for want in known:
-        take(want, min(want.count, want.firm), even_saturated=True)
-    for want in known:
-        take(want, min(want.count, max(want.current, want.firm)), even_saturated=True)
-    for want in known:
-        take(want, want.count, even_saturated=False)
-    return FleetPlacement(
-        grants={want.model: _grant(want, want in known, placed[want.model], blocked, inventory) for want in wants},
-        nodes={pool: tuple(dict.fromkeys(slot.node for slot in chosen)) for pool, chosen in slots.items()},
-    )
+    def grant(self, want: Want) -> Grant:
+        placed = self.placed[want.model]
+        if placed >= want.count:
+            return Grant(model=want.model, count=want.count)
+        free_but_refused = bool(packing.place(self.inventory, want.profile, 1).slots)
+        return Grant(
+            model=want.model,
+            count=max(placed, min(want.count, want.firm)),
+            unplaced=want.count - placed,
+            reason=Reason.SATURATED if free_but_refused else Reason.NO_SLOTS,
+            blocked=self.blocked[want.model],
+        )
 
 
-def _grant(
-    want: Want,
-    known: bool,
-    placed: int,
-    blocked: Mapping[str, tuple[tuple[str, packing.Blocked], ...]],
-    left: Inventory,
-) -> Grant:
-    if not known:
-        kept = min(want.count, max(want.current, want.firm))
-        short = kept < want.count
-        return Grant(model=want.model, count=kept, reason=Reason.WORKERS_UNREADABLE if short else None)
-    if placed >= want.count:
-        return Grant(model=want.model, count=want.count)
-    free_but_refused = bool(packing.place(left, want.profile, 1).slots)
-    return Grant(
-        model=want.model,
-        count=max(placed, min(want.count, want.firm)),
-        unplaced=want.count - placed,
-        reason=Reason.SATURATED if free_but_refused else Reason.NO_SLOTS,
-        blocked=blocked.get(want.model, ()),
-    )
+def _unread(want: Want) -> Grant:
+    kept = min(want.count, max(want.current, want.firm))
+    return Grant(model=want.model, count=kept, reason=Reason.WORKERS_UNREADABLE if kept < want.count else None)
 
 
 def _least_crowded(contention: Contention) -> packing.Ordering:

@@ -121,48 +121,54 @@ def read_signals(
     """Sum up the fresh replicas of one model."""
     increases = [replica.increase for replica in fresh]
     durations = reduce(Histogram.plus, (increase.counters.duration for increase in increases)) if increases else None
-    answered = sum(increase.counters.answered for increase in increases)
     refused = sum(increase.counters.refused for increase in increases)
-    requests = durations.total if durations else 0
-    busy_s = sum(increase.counters.engine_busy_s for increase in increases)
-    within = durations.count_within(spec.objective_p95_ms / 1000) if durations else 0.0
+    values = {
+        **_latencies(spec, durations, refused),
+        **_rates(policy, increases),
+        "offered_recent_per_s": _offered_per_s([replica.recent for replica in fresh if replica.recent is not None]),
+        "utilization_ratio": _mean_utilization(fresh, contention),
+    }
     age_s = max((replica.age_s for replica in fresh), default=0.0)
     why_quiet = _why_quiet(fresh, gaps)
-
-    def signal(name: str, value: float | None) -> Signal | Missing:
-        if value is None:
-            return Missing(source=Source.SIGNAL, name=name, reason=why_quiet)
-        return Signal(value=value, age_s=age_s)
-
-    def total(name: str, values: Iterable[float]) -> Signal | Missing:
-        return signal(name, sum(values) if increases else None)
-
-    recent = [replica.recent for replica in fresh if replica.recent is not None]
-
-    def latency_ms(name: str, quantile: float) -> Signal | Missing:
-        latency_s = durations.quantile_s(quantile) if durations else None
-        return signal(name, None if latency_s is None else latency_s * 1000)
-
     return ModelSignals(
         model=spec.name,
         running=running,
         fresh=len(fresh),
-        requests=requests,
+        requests=durations.total if durations else 0,
         refused=refused,
-        p50_ms=latency_ms("p50_ms", 0.50),
-        p95_ms=latency_ms("p95_ms", 0.95),
-        attainment_ratio=signal("attainment_ratio", within / (requests + refused) if requests + refused else None),
-        offered_per_s=signal("offered_per_s", _offered_per_s(increases)),
-        offered_recent_per_s=signal("offered_recent_per_s", _offered_per_s(recent)),
-        answered_per_s=signal("answered_per_s", answered / _common_s(increases) if increases else None),
-        in_flight=total("in_flight", (increase.in_flight_mean for increase in increases)),
-        queued=total("queued", (increase.queued_mean for increase in increases)),
-        utilization_ratio=signal("utilization_ratio", _mean_utilization(fresh, contention)),
-        capacity_per_s=signal(
-            "capacity_per_s", answered / busy_s if answered >= policy.least_requests and busy_s > 0 else None
-        ),
         gaps=gaps,
+        **{
+            name: Missing(source=Source.SIGNAL, name=name, reason=why_quiet)
+            if value is None
+            else Signal(value=value, age_s=age_s)
+            for name, value in values.items()
+        },
     )
+
+
+def _latencies(spec: ModelSpec, durations: Histogram | None, refused: int) -> dict[str, float | None]:
+    if durations is None or durations.total == 0:
+        return {"p50_ms": None, "p95_ms": None, "attainment_ratio": 0.0 if refused else None}
+    p50_s, p95_s = durations.quantile_s(0.50), durations.quantile_s(0.95)
+    return {
+        "p50_ms": None if p50_s is None else p50_s * 1000,
+        "p95_ms": None if p95_s is None else p95_s * 1000,
+        "attainment_ratio": durations.count_within(spec.objective_p95_ms / 1000) / (durations.total + refused),
+    }
+
+
+def _rates(policy: PolicySettings, increases: list[Increase]) -> dict[str, float | None]:
+    if not increases:
+        return dict.fromkeys(("offered_per_s", "answered_per_s", "in_flight", "queued", "capacity_per_s"))
+    answered = sum(increase.counters.answered for increase in increases)
+    busy_s = sum(increase.counters.engine_busy_s for increase in increases)
+    return {
+        "offered_per_s": _offered_per_s(increases),
+        "answered_per_s": answered / _common_s(increases),
+        "in_flight": sum(increase.in_flight_mean for increase in increases),
+        "queued": sum(increase.queued_mean for increase in increases),
+        "capacity_per_s": answered / busy_s if answered >= policy.least_requests and busy_s > 0 else None,
+    }
 
 
 def _common_s(increases: list[Increase]) -> float:

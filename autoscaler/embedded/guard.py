@@ -17,7 +17,7 @@ import psutil
 # <linux/prctl.h>
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-KILL_AFTER_S = 3.0
+KILL_AFTER_S = 1.0
 
 
 def run(work: Callable[[], int]) -> int:

@@ -29,7 +29,7 @@ from autoscaler.embedded import fleet as fleets
 from autoscaler.embedded import pods
 from autoscaler.embedded.addresses import HOST, RAY_HOST, Ports
 from autoscaler.embedded.fleet import Fleet
-from autoscaler.embedded.processes import Children, ProcessFailed
+from autoscaler.embedded.processes import Children, Command, ProcessFailed
 from autoscaler.ports import Unavailable
 from serving import haproxy
 from vgpu.adapters import kube
@@ -89,7 +89,7 @@ class Installation:
         self.stop()
 
     def check(self) -> None:
-        """Raise `ProcessFailed` when a part of the installation has ended."""
+        """Keep what can be kept alive. Raises `ProcessFailed` when a part has ended that the rest needs."""
         self._children.check()
 
     def stop(self) -> None:
@@ -166,7 +166,7 @@ class Installation:
             "--num-cpus=1", "--num-gpus=0", "--min-worker-port=0", "--max-worker-port=0",
             "--object-store-memory=80000000", f'--resources={{"{names.RAY_RESOURCE_HEAD}": 1}}',
         ]  # fmt: skip
-        self._children.start("ray-head", command)
+        self._children.start(Command(name="ray-head", arguments=command))
         serving = RayServe(self.dashboard_url, token_file=self._token_file, namespace=NAMESPACE)
         self._await("Ray", lambda: _reads(serving))
         serving.close()
@@ -184,7 +184,7 @@ class Installation:
             listen = f"{pods.node_address(index)}:{EXPORTER_METRICS_PORT}"
             state = {names.ENV_FAKE_NVML_STATE: str(self._nvml_state(node))}
             command = [sys.executable, "-m", "vgpu.exporter", "--node", node, "--listen", listen, "--fake-nvml"]
-            self._children.start(f"exporter-{node}", command, state)
+            self._children.start(Command(name=f"exporter-{node}", arguments=command, environment=state, kept=True))
 
     def _create_pools(self) -> None:
         client = kube.connect(self.kubeconfig)
@@ -205,7 +205,7 @@ class Installation:
             "autoscaler", "autoscaler.cli", "run", "--models", str(self._plan.models),
             "--kubeconfig", str(self.kubeconfig), "--namespace", NAMESPACE, "--ray-url", self.dashboard_url,
             "--ray-token-file", str(self._token_file), "--listen", f"{HOST}:{self._plan.ports.autoscaler}",
-            "--interval-s", str(self._plan.interval_s), "--journal", str(self.journal),
+            "--interval-s", str(self._plan.interval_s), "--journal", str(self.journal), kept=True,
         )  # fmt: skip
 
     def _ray_environment(self) -> dict[str, str]:
@@ -265,11 +265,11 @@ class Installation:
     def _nvml_state(self, node: str) -> Path:
         return self._scratch / f"{node}.nvml"
 
-    def _start_python(self, name: str, module: str, *arguments: str) -> None:
-        self._children.start(name, [sys.executable, "-m", module, *arguments])
+    def _start_python(self, name: str, module: str, *arguments: str, kept: bool = False) -> None:
+        self._children.start(Command(name=name, arguments=[sys.executable, "-m", module, *arguments], kept=kept))
 
     def _run_python(self, name: str, module: str, *arguments: str, timeout_s: float) -> None:
-        self._children.run(name, [sys.executable, "-m", module, *arguments], timeout_s=timeout_s)
+        self._children.run(Command(name=name, arguments=[sys.executable, "-m", module, *arguments]), timeout_s=timeout_s)
 
     def _await(self, what: str, ready: Callable[[], bool]) -> None:
         """Wait until something is there. Raises `ProcessFailed` when a process ends first or time runs out."""

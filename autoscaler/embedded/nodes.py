@@ -45,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     kubelet.run()
+    # The installation ends, so nothing is left to drain to.
+    machine.children.stop(grace_s=0)
     end_descendants()
     return 0
 

@@ -1,67 +1,75 @@
-"""Child processes of the embedded installation: started with a log file each, stopped in reverse order."""
+"""Child processes of the embedded installation: each with a log file, kept alive or missed, stopped together."""
 
+import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-STOP_GRACE_S = 10.0
+import psutil
+
+STOP_GRACE_S = 3.0
+RESTART_PAUSE_S = 1.0
 LOG_TAIL_LINES = 15
 
 
-class ProcessFailed(Exception):  # says what happened, as the domain's words do
+class ProcessFailed(Exception):
     """A child ended when it should not have; the message holds the end of its log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """How to start a child. A `kept` one is started again when it ends: nothing depends on what it remembers."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    kept: bool = False
 
 
 @dataclass(slots=True)
 class Child:
-    """One running child and where it writes."""
+    """One child and where it writes."""
 
-    name: str
+    command: Command
     process: "subprocess.Popen[bytes]"
     log: Path
+    started_s: float
 
     def failure(self) -> ProcessFailed:
         """Why it ended, from its own last words."""
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        status = self.process.returncode
-        return ProcessFailed("\n".join([f"{self.name} ended with status {status}; {self.log} ends:", *lines]))
+        said = f"{self.command.name} ended with status {self.process.returncode}; {self.log} ends:"
+        return ProcessFailed("\n".join([said, *lines]))
 
 
 @dataclass(slots=True)
 class Children:
-    """The children of one installation, in the order they were started."""
+    """The children of one process."""
 
     log_directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     _children: list[Child] = field(default_factory=list)
 
-    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
+    def start(self, command: Command) -> Child:
         """Start a child in a session of its own, so that a terminal's ctrl-C reaches only its parent."""
-        log = self.log_directory / f"{name}.log"
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **self.environment, **(environment or {})},
-                start_new_session=True,
-            )
-        child = Child(name, process, log)
+        log = self.log_directory / f"{command.name}.log"
+        child = Child(command, self._spawn(command, log), log, time.monotonic())
         self._children.append(child)
         return child
 
-    def run(self, name: str, command: Sequence[str], *, timeout_s: float) -> None:
+    def run(self, command: Command, *, timeout_s: float) -> None:
         """Run a child to its end. Raises `ProcessFailed` where it fails or takes too long."""
-        child = self.start(name, command)
+        child = self.start(command)
         try:
             child.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            stop(child.process, grace_s=1)
-        self._children.remove(child)
+            kill_session(child.process)
+            child.process.wait()
+        self.forget(child)
         if child.process.returncode != 0:
             raise child.failure()
 
@@ -70,30 +78,56 @@ class Children:
         self._children.remove(child)
 
     def check(self) -> None:
-        """Raise `ProcessFailed` for the first child that has ended."""
+        """Start again the kept children that have ended. Raises `ProcessFailed` for one that is not kept."""
         for child in self._children:
-            if child.process.poll() is not None:
+            if child.process.poll() is None:
+                continue
+            if not child.command.kept:
                 raise child.failure()
+            if time.monotonic() - child.started_s >= RESTART_PAUSE_S:
+                child.process = self._spawn(child.command, child.log)
+                child.started_s = time.monotonic()
 
     def stop(self, *, grace_s: float = STOP_GRACE_S) -> None:
-        """Stop all, newest first: workers before what they depend on."""
-        while self._children:
-            stop(self._children.pop().process, grace_s=grace_s)
+        """Ask all to end, newest first; kill whatever is left of them and of what they started in time."""
+        deadline_s = time.monotonic() + grace_s
+        # Taken now: once a parent has ended, its children can no longer be told from strangers.
+        started = [process for child in self._children for process in _descendants(child.process.pid)]
+        for child in reversed(self._children):
+            child.process.terminate()
+        for child in reversed(self._children):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.0, deadline_s - time.monotonic()))
+            # Also where the child itself has ended: what it left behind is still in its session.
+            kill_session(child.process)
+            child.process.wait()
+        for process in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(started, timeout=STOP_GRACE_S)
+        self._children.clear()
+
+    def _spawn(self, command: Command, log: Path) -> "subprocess.Popen[bytes]":
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                command.arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self.environment, **command.environment},
+                start_new_session=True,
+            )
 
 
-def stop(process: "subprocess.Popen[bytes]", *, grace_s: float) -> None:
-    """Terminate one process, then kill its whole session if it has not ended in time."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            kill_session(process)
-            process.wait()
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def kill_session(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a child and everything in its process group, as a container runtime ends a container."""
+    """Kill a child's process group, as a container runtime ends a container."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autoscaler.embedded.processes import Child, Children, kill_session
+from autoscaler.embedded.processes import Child, Children, Command, kill_session
 
 # The kubelet's own rule: the first restart at once, then 10 s doubling to 5 minutes. Shorter here: a demo lasts minutes.
 FIRST_PAUSE_S = 1.0
@@ -19,6 +19,11 @@ class Start:
     ip: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
+
+    @property
+    def process(self) -> Command:
+        """The container's one process, logged under the pod's name."""
+        return Command(name=self.name, arguments=self.command, environment=self.environment)
 
 
 @dataclass(slots=True)
@@ -37,7 +42,7 @@ class Worker:
     @classmethod
     def launch(cls, start: Start, children: Children, now_s: float) -> "Worker":
         """Start the process."""
-        return cls(start, children.start(start.name, start.command, start.environment), now_s)
+        return cls(start, children.start(start.process), now_s)
 
     @property
     def has_died(self) -> bool:
@@ -55,7 +60,7 @@ class Worker:
     def restart(self, children: Children, now_s: float) -> None:
         """Start it again in the same pod, on the same slot."""
         children.forget(self.child)
-        self.child = children.start(self.start.name, self.start.command, self.start.environment)
+        self.child = children.start(self.start.process)
         self.started_s, self.died_s, self.is_starting, self.is_announced_dead = now_s, None, True, False
         self.restarts += 1
 

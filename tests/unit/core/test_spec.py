@@ -37,7 +37,7 @@ def test_every_fault_of_a_model_is_named_at_once() -> None:
     )
 
 
-def test_every_fault_of_the_settings_is_named_at_once() -> None:
+def test_every_fault_of_the_policy_settings_is_named_at_once() -> None:
     assert problems(
         PolicySettings,
         window_s=0,
@@ -60,6 +60,9 @@ def test_every_fault_of_the_settings_is_named_at_once() -> None:
         "overload_memory_s is -1; at least 0",
         "saturated_ratio is 2; above 0, at most 1",
     )
+
+
+def test_every_fault_of_the_guardrails_is_named_at_once() -> None:
     assert problems(
         GuardrailSettings,
         settle_up_s=-1,
