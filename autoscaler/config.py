@@ -4,6 +4,8 @@ From the models file the autoscaler takes each model's `slot`, `objective_p95_ms
 over `serving`, which is the data plane's. Every default is the specification's own. All problems are listed at once.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,14 +14,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoscaler.core.spec import FleetSpec, GuardrailSettings, ModelSpec, PolicySettings, PoolSpec, SpecError
+from autoscaler.refusal import Refused
 from vgpu.core.profile import ProfileError, parse_profile
 
+Json = Any
+Section = TypeVar("Section", bound=BaseModel)
 Settings = TypeVar("Settings", PolicySettings, GuardrailSettings)
 
 STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
-class ConfigError(Exception):
+class ConfigError(Refused):
     """The file cannot be used; the message has one line for each problem."""
 
 
@@ -39,21 +44,26 @@ class AutoscalingSection(BaseModel):
 class ModelSection(BaseModel):
     """One model of the models file, as the autoscaler reads it."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = STRICT
 
     slot: str
-    objective_p95_ms: int = Field(gt=0)
+    objective_p95_ms: int
     autoscaling: AutoscalingSection = Field(default_factory=AutoscalingSection)
+    # The data plane's, known here so that a misspelt key is not mistaken for one of them.
+    kind: Json = None
+    parameters: Json = None
+    replicas: Json = None
+    serving: Json = None
 
 
 class File(BaseModel):
-    """The models file, as the autoscaler reads it."""
+    """The models file, section by section: each is checked on its own, so that one fault hides no other."""
 
     model_config = STRICT
 
-    models: dict[str, ModelSection] = Field(min_length=1)
-    policy: dict[str, float] = Field(default_factory=dict)
-    guardrails: dict[str, float] = Field(default_factory=dict)
+    models: dict[str, Json] = Field(min_length=1)
+    policy: dict[str, Json] = Field(default_factory=dict)
+    guardrails: dict[str, Json] = Field(default_factory=dict)
 
 
 def pool_name(slot_label: str) -> str:
@@ -61,28 +71,21 @@ def pool_name(slot_label: str) -> str:
     return f"workers-{slot_label.lower()}"
 
 
-def parse(document: object) -> FleetSpec:
+def parse(document: Json) -> FleetSpec:
     """Check a parsed models file. Raises `ConfigError` listing every problem."""
-    try:
-        file = File.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_problem(entry) for entry in error.errors())) from None
     problems: list[str] = []
+    file = _section(File, document, (), problems)
+    if file is None:
+        raise ConfigError("\n".join(problems))
     pools: dict[str, PoolSpec] = {}
     models: list[ModelSpec] = []
-    for name, section in file.models.items():
-        try:
-            pool = PoolSpec(name=pool_name(section.slot), profile=parse_profile(section.slot))
-            pools[pool.name] = pool
-            given = section.autoscaling.model_dump(exclude_none=True)
-            models.append(ModelSpec(name=name, pool=pool.name, objective_p95_ms=section.objective_p95_ms, **given))
-        except ProfileError as error:
-            problems.append(f"models.{name}.slot: {error}")
-        except SpecError as error:
-            problems += [f"models.{name}.autoscaling: {problem}" for problem in error.problems]
+    for name, given in file.models.items():
+        section = _section(ModelSection, given, ("models", name), problems)
+        if section is not None:
+            _add_model(name, section, pools, models, problems)
     policy = _settings(PolicySettings, file.policy, "policy", problems)
     guardrails = _settings(GuardrailSettings, file.guardrails, "guardrails", problems)
-    if problems or policy is None or guardrails is None:
+    if problems:
         raise ConfigError("\n".join(problems))
     return FleetSpec(pools=tuple(pools.values()), models=tuple(models), policy=policy, guardrails=guardrails)
 
@@ -93,31 +96,64 @@ def load(path: Path) -> FleetSpec:
         return parse(yaml.safe_load(path.read_text()))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give a readable models file") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except ConfigError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
 
 
-def _settings(kind: type[Settings], given: dict[str, float], where: str, problems: list[str]) -> Settings | None:
-    """Settings of one kind from their section; a whole number stays whole where the field counts something."""
-    known = {field.name: field.type for field in fields(kind)}
-    unknown = sorted(set(given) - set(known))
-    problems += [f"{where}.{name}: unknown key; remove it or correct its spelling" for name in unknown]
-    counted = {name for name, annotation in known.items() if annotation in (int, "int")}
-    fractions = sorted(name for name in counted & set(given) if given[name] != int(given[name]))
-    problems += [f"{where}.{name}: {given[name]} is no whole number" for name in fractions]
-    if unknown or fractions:
-        return None
+def lines_of(error: ValidationError, where: Iterable[str] = ()) -> list[str]:
+    """One line for each fault pydantic found below `where`."""
+    lines = []
+    for entry in error.errors():
+        place = ".".join([*where, *map(str, entry["loc"])])
+        unknown = entry["type"] == "extra_forbidden"
+        said = "unknown key; remove it or correct its spelling" if unknown else entry["msg"]
+        lines.append(f"{place or 'the file'}: {said.removeprefix('Value error, ')}")
+    return lines
+
+
+def _section(kind: type[Section], given: Json, where: tuple[str, ...], problems: list[str]) -> Section | None:
     try:
-        return kind(**{name: int(value) if name in counted else value for name, value in given.items()})
+        return kind.model_validate(given)
+    except ValidationError as error:
+        problems += lines_of(error, where)
+        return None
+
+
+def _add_model(
+    name: str, section: ModelSection, pools: dict[str, PoolSpec], models: list[ModelSpec], problems: list[str]
+) -> None:
+    try:
+        profile = parse_profile(section.slot)
+    except ProfileError as error:
+        problems.append(f"models.{name}.slot: {error}")
+        return
+    # By the profile and not by what was written: GRID V100-8Q and v100-8q-8GB are one pool.
+    pool = PoolSpec(name=pool_name(profile.label), profile=profile)
+    given = section.autoscaling.model_dump(exclude_none=True)
+    try:
+        models.append(ModelSpec(name=name, pool=pool.name, objective_p95_ms=section.objective_p95_ms, **given))
+        pools[pool.name] = pool
+    except SpecError as error:
+        problems += [f"models.{name}: {problem.removeprefix(f'model {name!r}: ')}" for problem in error.problems]
+
+
+def _settings(kind: type[Settings], given: dict[str, Json], where: str, problems: list[str]) -> Settings:
+    """Settings of one kind; where there are problems, those that could be read are still checked together."""
+    counts = {field.name: field.type in (int, "int") for field in fields(kind)}
+    numbers: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in counts:
+            problems.append(f"{where}.{name}: unknown key; remove it or correct its spelling")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            problems.append(f"{where}.{name}: {value!r} is no number")
+        elif counts[name] and value != int(value):
+            problems.append(f"{where}.{name}: {value} is no whole number")
+        else:
+            numbers[name] = int(value) if counts[name] else float(value)
+    try:
+        return kind(**numbers)
     except SpecError as error:
         problems += [f"{where}: {problem}" for problem in error.problems]
-        return None
-
-
-def _problem(entry: Any) -> str:  # noqa: ANN401  # pydantic's own untyped record
-    where = ".".join(str(part) for part in entry["loc"])
-    if entry["type"] == "extra_forbidden":
-        return f"{where}: unknown key; remove it or correct its spelling"
-    return f"{where}: {entry['msg']}"
+        return kind()

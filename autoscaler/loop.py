@@ -73,7 +73,7 @@ class Loop:
         self._number = 0
 
     def run(self) -> None:
-        """Tick until the clock says stop. A tick that takes longer than the interval is followed at once by the next."""
+        """Tick until the clock says stop. A tick that outlasts the interval is followed at once by the next."""
         clock = self._world.clock
         while True:
             began_s = clock.now_s()
@@ -82,22 +82,22 @@ class Loop:
                 return
 
     def tick(self) -> Tick:
-        """One pass. Never raises: a defect fails the tick, keeps the state and changes nothing."""
+        """One pass. Never raises: a defect before the plan stands keeps the state and changes nothing."""
         began_s = self._world.clock.now_s()
         self._number += 1
         problems: list[str] = []
         failed: list[str] = []
-        seen, plan = Observation(), None
+        seen, plan, defect = Observation(), None, None
         try:
-            seen = self._observe(began_s, problems)
-            state, plan = decide(self._spec, self._state, seen, self._cluster_seen.inventory, began_s)
-            self._state = state
+            seen = self._observe(problems)
+            now_s = self._world.clock.now_s()
+            self._state, plan = decide(self._spec, self._state, seen, self._cluster_seen.inventory, now_s)
             if not self._dry_run:
                 failed += self._act(plan)
         except Exception as error:  # the one broad except of the product: the next tick may well succeed
             log.exception("tick %d failed", self._number)
-            problems.append(f"tick failed: {type(error).__name__}: {error}")
-            plan = None
+            defect = f"tick failed: {type(error).__name__}: {error}"
+            problems.append(defect)
         return Tick(
             number=self._number,
             at_s=began_s,
@@ -107,23 +107,26 @@ class Loop:
             plan=plan,
             problems=(*problems, *self._cluster_seen.problems),
             failed_actions=tuple(failed),
+            defect=defect,
             dry_run=self._dry_run,
         )
 
-    def _observe(self, now_s: float, problems: list[str]) -> Observation:
-        world, models = self._world, [model.name for model in self._spec.models]
+    def _observe(self, problems: list[str]) -> Observation:
+        """Read everything. Each reading carries its own time: one that hangs must not make the next look older."""
+        world, now_s = self._world, self._world.clock.now_s
+        models = [model.name for model in self._spec.models]
         gaps: list[Missing] = []
         self._cluster_seen, cluster_gap = self._ask(
-            "cluster", lambda: world.cluster.read(self._spec, now_s), self._cluster_seen, problems
+            "cluster", lambda: world.cluster.read(self._spec, now_s()), self._cluster_seen, problems
         )
         self._deployments, serving_gap = self._ask(
-            "serving", lambda: world.serving.read(models, now_s), self._deployments, problems
+            "serving", lambda: world.serving.read(models, now_s()), self._deployments, problems
         )
         if cluster_gap:
             gaps += [_unreachable(Source.POOL, pool.name) for pool in self._spec.pools]
         if serving_gap:
             gaps += [_unreachable(Source.DEPLOYMENT, model) for model in models]
-        scraped = world.metrics.scrape(self._cluster_seen.workers, self._cluster_seen.exporters, now_s)
+        scraped = world.metrics.scrape(self._cluster_seen.workers, self._cluster_seen.exporters, now_s())
         return Observation(
             replicas=scraped.replicas,
             deployments=self._deployments,
@@ -160,7 +163,8 @@ class Loop:
         try:
             reading = read()
         except Unavailable as error:
-            pause_s = patience.failed(now_s)
+            # The pause counts from the failure: a call that hung for 10 s has not paused for any of them.
+            pause_s = patience.failed(self._world.clock.now_s())
             problems.append(f"{error}; next try in {pause_s:.1f} s")
             return last, True
         patience.answered()

@@ -10,7 +10,7 @@ from autoscaler.core.spec import FleetSpec
 from vgpu.core.inventory import Inventory
 
 
-class Unavailable(Exception):  # says what happened, as the domain's words do
+class Unavailable(Exception):
     """Part of the world could not be reached or did not make sense: what, and why."""
 
     def __init__(self, what: str, why: str) -> None:
@@ -95,9 +95,11 @@ class Tick:
     seen: Observation
     inventory: Inventory
     plan: Plan | None
-    """None when the tick failed; nothing was changed then."""
+    """None when a defect ended the tick before there was one; nothing was changed then."""
     problems: tuple[str, ...]
     failed_actions: tuple[str, ...]
+    defect: str | None
+    """A bug that ended the tick, in its own words; it is one of `problems` too."""
     dry_run: bool
 
 

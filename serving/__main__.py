@@ -4,8 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from models import catalog
-from serving import app, config
+from serving import app, check, config
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,10 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--http-port", type=int, default=8000)
     options = parser.parse_args(arguments)
     try:
-        loaded = config.load(options.models)
-        for model in loaded.models:
-            catalog.create(model.kind, **model.parameters)
-    except (config.ConfigError, ValueError) as error:
+        loaded = check.load(options.models)
+    except config.ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     ingress = app.Ingress(host=options.http_host, port=options.http_port)

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import ray
 from ray import serve
 
-from serving.config import ModelConfig, ServingConfig
+from serving.config import GATEWAY, ModelConfig, ServingConfig
 from serving.gateway import Gateway
 from serving.replica import Replica
 from vgpu.core import names
 
 DEPLOYMENT = "replica"
-GATEWAY = "gateway"
 # Our own queue (`max_queue`) refuses with 429 first; Ray's must not stand in front of it.
 RAY_ONGOING_MARGIN = 64
 
@@ -59,7 +58,7 @@ def gateway_application(config: ServingConfig, ingress: Ingress) -> serve.Applic
         max_ongoing_requests=1000,
         ray_actor_options={"num_cpus": 0, "resources": {names.RAY_RESOURCE_HEAD: 0.001}},
     )
-    return deployment.bind([model.name for model in config.models], ingress.url)
+    return deployment.bind(config.model_dump(), ingress.url)
 
 
 def deploy(config: ServingConfig, *, ray_address: str, ingress: Ingress) -> None:

@@ -4,35 +4,42 @@ Loads each model once, on the CPU: a missing or damaged model file is found here
 (an embedder's graph) is built before several replicas want it at the same time.
 """
 
+import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from models import catalog
-from models.model import ModelFileError
+from models.model import Model, ModelFileError
 from serving import config
 
 
-def problems(path: Path) -> tuple[str, ...]:
-    """What is wrong with a models file and with the models it names; nothing when it can be served."""
-    try:
-        loaded = config.load(path)
-    except config.ConfigError as error:
-        return tuple(str(error).splitlines())
-    found = []
+def load(path: Path, *, then: Callable[[Model[Any, Any]], None] = lambda _: None) -> config.ServingConfig:
+    """Read a models file, make each of its models and do `then` with it. Raises `ConfigError` with every problem."""
+    loaded = config.load(path)
+    problems = []
     for model in loaded.models:
         try:
-            catalog.create(model.kind, **model.parameters).load()
+            then(catalog.create(model.kind, **model.parameters))
         except (ValueError, TypeError, ModelFileError) as error:
-            found.append(f"{path}: models.{model.name}: {error}")
-    return tuple(found)
+            problems.append(f"{path}: models.{model.name}: {error}")
+    if problems:
+        raise config.ConfigError("\n".join(problems))
+    return loaded
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """0 when the file can be served, 2 with one line for each problem."""
-    found = problems(Path(arguments[0]))
-    sys.stderr.write("".join(f"{problem}\n" for problem in found))
-    return 2 if found else 0
+    parser = argparse.ArgumentParser(prog="python -m serving.check", description=__doc__)
+    parser.add_argument("models", type=Path, help="the models file")
+    try:
+        load(parser.parse_args(arguments).models, then=lambda model: model.load())
+    except config.ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

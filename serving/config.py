@@ -1,9 +1,12 @@
 """The models file: which models are served, on which slot type, with which limits.
 
 One file serves every process. Serving reads the common keys and each model's `serving` section; `autoscaling`, `policy`
-and `guardrails` are the autoscaler's and are passed over here. Unknown keys are errors, and all problems are listed at once.
+and `guardrails` are the autoscaler's and are passed over here. Unknown keys are errors, and all problems are listed at
+once.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from vgpu.core.profile import ProfileError, parse_profile
 
-STRICT = ConfigDict(extra="forbid", frozen=True)
+# Strict: YAML's `yes` is no 1 and its "8" no 8.
+STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 # A model's name is a path segment, a metric label and a Serve application's name.
-NAME_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,62}")
+# The Serve application that no model may be named after.
+GATEWAY = "gateway"
 
 
 class ConfigError(Exception):
-    """The file cannot be used; the message lists every problem with its key and the remedy."""
+    """The file cannot be used; the message lists every problem, one a line, with its key and the remedy."""
 
 
 class ServingLimits(BaseModel):
@@ -43,7 +49,7 @@ class ModelConfig(BaseModel):
 
     model_config = STRICT
 
-    name: str = Field(pattern=NAME_PATTERN)
+    name: str
     kind: str
     """Which kind of model, by `models.catalog`."""
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -57,6 +63,17 @@ class ModelConfig(BaseModel):
     serving: ServingLimits = Field(default_factory=lambda: ServingLimits.model_validate({}))
     autoscaling: dict[str, Any] = Field(default_factory=dict, exclude=True)
 
+    @field_validator("name")
+    @classmethod
+    def _name_can_be_served(cls, name: str) -> str:
+        if not NAME_PATTERN.fullmatch(name):
+            raise ValueError(
+                "a name has 1 to 63 lower-case letters, digits and dashes, a letter first; rename the model"
+            )
+        if name == GATEWAY:
+            raise ValueError(f"{GATEWAY} is the name of what answers the paths of no single model; rename the model")
+        return name
+
     @field_validator("slot")
     @classmethod
     def _slot_is_a_profile(cls, label: str) -> str:
@@ -68,48 +85,76 @@ class ModelConfig(BaseModel):
 
 
 class ServingConfig(BaseModel):
-    """Every model of one installation, by name."""
+    """Every model of one installation."""
 
     model_config = STRICT
 
-    models: tuple[ModelConfig, ...] = Field(min_length=1)
+    models: tuple[ModelConfig, ...]
     policy: dict[str, Any] = Field(default_factory=dict, exclude=True)
     guardrails: dict[str, Any] = Field(default_factory=dict, exclude=True)
+
+    @field_validator("models")
+    @classmethod
+    def _there_is_a_model(cls, models: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
+        if not models:
+            raise ValueError("empty; name at least one model")
+        return models
 
 
 def parse(document: object) -> ServingConfig:
     """Check a parsed models file. Raises `ConfigError` listing every problem."""
-    if not isinstance(document, dict) or not isinstance(document.get("models"), dict):
-        raise ConfigError("models: missing; the file holds a mapping `models` from name to settings")
-    models = [
-        {"name": name, **settings} if isinstance(settings, dict) else settings
-        for name, settings in document["models"].items()
-    ]
+    if not isinstance(document, dict):
+        raise ConfigError("the file holds no mapping; write one with the key `models`")
+    models = document.get("models")
+    if not isinstance(models, dict):
+        return _validated(document, [])
+    entries = tuple(
+        {**settings, "name": name} if isinstance(settings, dict) else settings for name, settings in models.items()
+    )
+    renamed = [name for name, settings in models.items() if isinstance(settings, dict) and "name" in settings]
+    problems = [f"models.{name}.name: unknown key; the name is the key above it" for name in renamed]
     try:
-        return ServingConfig.model_validate({**document, "models": models})
+        config = _validated({**document, "models": entries}, list(models))
+    except ConfigError as error:
+        raise ConfigError("\n".join([*problems, str(error)])) from error
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def _validated(document: dict[str, Any], names: Sequence[object]) -> ServingConfig:
+    try:
+        return ServingConfig.model_validate(document)
     except ValidationError as error:
-        names = list(document["models"])
         raise ConfigError("\n".join(_problem(entry, names) for entry in error.errors())) from None
 
 
 def load(path: Path) -> ServingConfig:
     """Read a models file. Raises `ConfigError` naming the file."""
     try:
-        document = yaml.safe_load(path.read_text())
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give a readable models file") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     try:
         return parse(document)
     except ConfigError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
 
 
-def _problem(entry: Any, names: list[str]) -> str:  # noqa: ANN401  # pydantic's own untyped record
+def _problem(entry: Any, names: Sequence[object]) -> str:  # noqa: ANN401  # pydantic's own untyped record
     where = [str(part) for part in entry["loc"]]
-    if len(where) > 1 and where[0] == "models" and where[1].isdigit():
+    if len(where) > 1 and where[0] == "models":
         where[1] = str(names[int(where[1])])
-    if entry["type"] == "extra_forbidden":
-        return f"{'.'.join(where)}: unknown key; remove it or correct its spelling"
-    return f"{'.'.join(where)}: {entry['msg']}"
+    key = ".".join(where)
+    match entry["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key; remove it or correct its spelling"
+        case "missing":
+            return f"{key}: missing; it has no default"
+        case "model_type" | "tuple_type" | "dict_type":
+            return f"{key}: expected a mapping"
+        case "value_error":
+            return f"{key}: {entry['ctx']['error']}"
+    return f"{key}: {entry['msg'].removeprefix('Input ')}"

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+LONGEST_QUOTE = 64
+
 
 class Refusal(StrEnum):
-    """Machine-readable reasons; the same words label the refused requests in the metrics."""
+    """Machine-readable reasons."""
 
     MALFORMED = "malformed"
     INVALID_INPUT = "invalid_input"
@@ -27,7 +29,7 @@ class Refusal(StrEnum):
     INTERNAL = "internal"
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class ApiError(Exception):
     """A refusal on its way to the client; `field` names the part of the request to correct."""
 
@@ -59,6 +61,16 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.field, "code": str(self.reason)}}
 
 
+def quoted(value: object) -> str:
+    """What a client sent, as a message may repeat it: short, and safe for lists nested a thousand deep."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    text = value if isinstance(value, str) else str(value)
+    return repr(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…")
+
+
 def malformed(message: str, *, field: str | None = None) -> ApiError:
     return ApiError(status=400, reason=Refusal.MALFORMED, message=message, field=field)
 
@@ -68,16 +80,18 @@ def invalid_input(message: str, *, field: str) -> ApiError:
 
 
 def unknown_model(name: str, known: tuple[str, ...]) -> ApiError:
-    message = f"no model named {name!r}; models here are {', '.join(known) or 'none'}"
+    message = f"no model named {quoted(name)}; models here are {', '.join(known) or 'none'}"
     return ApiError(status=404, reason=Refusal.UNKNOWN_MODEL, message=message, field="model")
 
 
 def unknown_path(path: str) -> ApiError:
-    return ApiError(status=404, reason=Refusal.UNKNOWN_PATH, message=f"nothing at {path}; see /v2 and /v1/models")
+    message = f"nothing at {quoted(path)}; see /v2 and /v1/models"
+    return ApiError(status=404, reason=Refusal.UNKNOWN_PATH, message=message)
 
 
 def method_not_allowed(method: str, path: str) -> ApiError:
-    return ApiError(status=405, reason=Refusal.METHOD_NOT_ALLOWED, message=f"{path} does not answer {method}")
+    message = f"{quoted(path)} does not answer {quoted(method)}"
+    return ApiError(status=405, reason=Refusal.METHOD_NOT_ALLOWED, message=message)
 
 
 def too_large(message: str, *, field: str | None = None) -> ApiError:
@@ -95,9 +109,8 @@ def deadline_passed(deadline_ms: float) -> ApiError:
 
 
 def device_lost(why: str) -> ApiError:
-    return ApiError(
-        status=503, reason=Refusal.DEVICE_LOST, message=f"this replica lost its GPU slot ({why})", retry_after_s=5
-    )
+    message = f"this replica lost its GPU slot ({why}); another is being started"
+    return ApiError(status=503, reason=Refusal.DEVICE_LOST, message=message, retry_after_s=5)
 
 
 def out_of_memory(why: str) -> ApiError:
@@ -109,6 +122,31 @@ def no_capacity(model: str) -> ApiError:
     return ApiError(status=503, reason=Refusal.NO_CAPACITY, message=message, retry_after_s=5)
 
 
+def stopping() -> ApiError:
+    message = "this replica is stopping; send the request again, another one takes it"
+    return ApiError(status=503, reason=Refusal.NO_CAPACITY, message=message, retry_after_s=1)
+
+
+def replica_lost() -> ApiError:
+    message = "the replica died while it answered; the request may be sent again"
+    return ApiError(status=502, reason=Refusal.REPLICA_LOST, message=message, retry_after_s=5)
+
+
 def internal() -> ApiError:
-    """What a client sees of a defect of ours; the traceback stays in the replica's log."""
-    return ApiError(status=500, reason=Refusal.INTERNAL, message="the replica failed to answer; see its log")
+    """What a client sees of a defect of ours; the traceback stays in the log."""
+    return ApiError(status=500, reason=Refusal.INTERNAL, message="failed to answer; see the server's log")
+
+
+def from_v2(status: int, document: object) -> ApiError | None:
+    """A refusal read back from its v2 shape; None where the document is none of ours."""
+    match document:
+        case {"error": str(message), "reason": str(reason), **rest} if reason in set(Refusal):
+            field, retry_after_s = rest.get("field"), rest.get("retry_after_s")
+            return ApiError(
+                status=status,
+                reason=Refusal(reason),
+                message=message,
+                field=field if isinstance(field, str) else None,
+                retry_after_s=retry_after_s if isinstance(retry_after_s, int) else None,
+            )
+    return None

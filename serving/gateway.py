@@ -5,8 +5,9 @@ byte, to that model's application.
 """
 
 import asyncio
+import importlib.metadata
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -14,33 +15,33 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving import errors, openai, protocol
+from serving import bodies, errors, openai, protocol
+from serving.config import ServingConfig
 
-JSON = {"Content-Type": "application/json"}
 PASSED_ON = ("x-request-id", "x-request-timeout-ms", "traceparent")
-MAX_BODY_BYTES = 16 << 20
+PASSED_BACK = ("content-type", "retry-after", "x-request-id")
+CONNECT_TIMEOUT_S = 2.0
 READY_TIMEOUT_S = 2.0
+# A replica refuses at its deadline itself; waiting longer than this for that means it hangs.
+PATIENCE_S = 5.0
 
 
 class Gateway:
     """Answers everything that no model's own application answers."""
 
-    def __init__(self, models: Sequence[str], ingress_url: str) -> None:
-        self._models = tuple(models)
+    def __init__(
+        self, config: Mapping[str, Any], ingress_url: str, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """Serve the models of `config`, a `ServingConfig` as Ray carries it, which answer behind `ingress_url`."""
+        self._models = {model.name: model.serving for model in ServingConfig.model_validate(config).models}
         self._started_s = int(time.time())
-        self._ingress = httpx.AsyncClient(base_url=ingress_url, timeout=httpx.Timeout(60, connect=2))
-
-    async def __call__(self, request: Request) -> Response:
-        """Answer one HTTP request; never raises."""
-        path = request.scope["path"]
-        try:
-            return await self._route(request, path.rstrip("/"))
-        except errors.ApiError as error:
-            body = error.as_openai() if path.startswith("/v1/") else error.as_v2()
-            return Response(orjson.dumps(body), error.status, {**JSON, **error.headers})
-
-    async def _route(self, request: Request, path: str) -> Response:
-        known: dict[str, tuple[str, Any]] = {
+        self._ingress = httpx.AsyncClient(
+            base_url=ingress_url,
+            transport=transport,
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+        )
+        self._answers: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
             "/v2": ("GET", self._server_metadata),
             "/v2/health/live": ("GET", self._live),
             "/v2/health/ready": ("GET", self._ready),
@@ -48,18 +49,31 @@ class Gateway:
             "/v1/models": ("GET", self._v1_models),
             "/v1/embeddings": ("POST", self._embeddings),
         }
-        if path in known:
-            method, answer = known[path]
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one HTTP request; never raises, but for being cancelled because the client went away."""
+        path: str = request.scope["path"]
+        return await bodies.answer(self._route(request, path.rstrip("/")), as_openai=path.startswith("/v1/"))
+
+    async def _route(self, request: Request, path: str) -> Response:
+        if path in self._answers:
+            method, answer = self._answers[path]
             if request.method != method:
                 raise errors.method_not_allowed(request.method, path)
             return await answer(request)
-        parts = path.split("/")
-        if path.startswith("/v2/models/") and parts[3] not in self._models:
-            raise errors.unknown_model(parts[3], self._models)
+        if path.startswith("/v2/models/"):
+            model = path.split("/")[3]
+            self._check_known(model)
+            raise errors.no_capacity(model)  # its application would have answered, were it up
         raise errors.unknown_path(request.scope["path"])
 
+    def _check_known(self, model: str) -> None:
+        if model not in self._models:
+            raise errors.unknown_model(model, tuple(self._models))
+
     async def _server_metadata(self, _: Request) -> Response:
-        return _json({"name": "vgpu-serve", "version": "0.1.0", "extensions": ["binary_tensor_data"]})
+        version = importlib.metadata.version("vgpu-serve")
+        return bodies.json_response({"name": "vgpu-serve", "version": version, "extensions": ["binary_tensor_data"]})
 
     async def _live(self, _: Request) -> Response:
         return Response(b"", 200)
@@ -77,33 +91,50 @@ class Gateway:
             answer = await self._ingress.get(f"/v2/models/{model}/ready", timeout=READY_TIMEOUT_S)
         except httpx.HTTPError:
             return False
-        return answer.status_code == 200
+        return answer.status_code == httpx.codes.OK
 
     async def _v2_models(self, _: Request) -> Response:
-        return _json({"models": [{"name": model} for model in self._models]})
+        return bodies.json_response({"models": [{"name": model} for model in self._models]})
 
     async def _v1_models(self, _: Request) -> Response:
         entries = [
             {"id": model, "object": "model", "created": self._started_s, "owned_by": "vgpu-serve"}
             for model in self._models
         ]
-        return _json({"object": "list", "data": entries})
+        return bodies.json_response({"object": "list", "data": entries})
 
     async def _embeddings(self, request: Request) -> Response:
-        body = await request.body()
-        if len(body) > MAX_BODY_BYTES:
-            raise errors.too_large(f"the body has {len(body)} bytes; at most {MAX_BODY_BYTES}")
+        most_bytes = max(limits.max_body_bytes for limits in self._models.values())
+        body = await bodies.read(request, most_bytes=most_bytes)
         model = openai.model_name(protocol.parse_object(body))
-        if model not in self._models:
-            raise errors.unknown_model(model, self._models)
+        self._check_known(model)
         headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
-        try:
-            answer = await self._ingress.post(f"/v2/models/{model}/v1/embeddings", content=body, headers=headers)
-        except httpx.HTTPError as error:
-            raise errors.no_capacity(model) from error
-        kept = {name: answer.headers[name] for name in ("content-type", "retry-after") if name in answer.headers}
+        answer = await self._forward(model, body, headers)
+        refusal = _refusal(answer)
+        if refusal is not None:
+            raise refusal
+        kept = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
         return Response(answer.content, answer.status_code, kept)
 
+    async def _forward(self, model: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+        most_ms = self._models[model].max_deadline_ms
+        path = f"/v2/models/{model}/v1/embeddings"
+        try:
+            async with asyncio.timeout(most_ms / 1000 + PATIENCE_S):
+                return await self._ingress.post(path, content=body, headers=headers)
+        except TimeoutError as error:
+            raise errors.deadline_passed(most_ms) from error
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise errors.no_capacity(model) from error
+        except httpx.HTTPError as error:
+            raise errors.replica_lost() from error
 
-def _json(document: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(document), 200, JSON)
+
+def _refusal(answer: httpx.Response) -> errors.ApiError | None:
+    """What the ingress itself refused is in v2's shape, and this path owes OpenAI's."""
+    if answer.status_code == httpx.codes.OK:
+        return None
+    try:
+        return errors.from_v2(answer.status_code, orjson.loads(answer.content))
+    except orjson.JSONDecodeError:
+        return None

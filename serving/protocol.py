@@ -2,11 +2,13 @@
 
 The Content-Type is not looked at: real clients post without one. Binary tensors follow the protocol's extension: the
 JSON part's length stands in `Inference-Header-Content-Length`, tensor bytes follow in the order of the JSON, little
-endian, BYTES elements with a four-byte length before each.
+endian, BYTES elements with a four-byte length before each. Bytes that are no text travel in JSON as base64, announced
+by the input's parameter `content_type`, as MLServer has it; the protocol itself leaves this open.
 """
 
+import base64
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ import orjson
 from numpy.typing import NDArray
 
 from models.model import Datatype, InputTensor, ModelMetadata, OutputTensor, TensorSpec
-from serving import errors
+from serving import bodies, errors
 
 HEADER_LENGTH = "inference-header-content-length"
 NUMPY_TYPES: Mapping[str, Any] = {
@@ -27,7 +29,7 @@ NUMPY_TYPES: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferRequest:
-    """One parsed request; `outputs` maps the wanted outputs to whether each is wanted in binary (empty: all of them)."""
+    """One parsed request; `outputs` maps each wanted output to whether it is wanted in binary. Empty means all."""
 
     id: str | None
     tensors: Mapping[str, InputTensor]
@@ -44,8 +46,8 @@ class Reply:
     headers: Mapping[str, str]
 
 
-def parse_infer(body: bytes, header_length: str | None) -> InferRequest:
-    """Read one infer request. Raises `ApiError` 400 naming the field."""
+def parse_infer(body: bytes, header_length: str | None, *, outputs: Collection[str]) -> InferRequest:
+    """Read one infer request to a model with these outputs. Raises `ApiError` 400 naming the field."""
     head, tail = _split(body, header_length)
     document = parse_object(head)
     parameters = _object(document.get("parameters", {}), "parameters")
@@ -56,7 +58,8 @@ def parse_infer(body: bytes, header_length: str | None) -> InferRequest:
     for index, entry in enumerate(inputs):
         name, tensor, tail = _input(_object(entry, f"inputs[{index}]"), f"inputs[{index}]", tail)
         if name in tensors:
-            raise errors.malformed(f"inputs[{index}].name: {name} is given twice", field=f"inputs[{index}].name")
+            message = f"inputs[{index}].name: {errors.quoted(name)} is given twice"
+            raise errors.malformed(message, field=f"inputs[{index}].name")
         tensors[name] = tensor
     if len(tail):
         raise errors.malformed(f"{len(tail)} bytes follow the last binary tensor", field="inputs")
@@ -66,8 +69,8 @@ def parse_infer(body: bytes, header_length: str | None) -> InferRequest:
     return InferRequest(
         id=request_id,
         tensors=tensors,
-        outputs=_outputs(document.get("outputs", [])),
-        binary_by_default=parameters.get("binary_data_output") is True,
+        outputs=_outputs(document.get("outputs", []), outputs),
+        binary_by_default=_flag(parameters, "binary_data_output", "parameters"),
         timeout_ms=_timeout_ms(parameters.get("timeout")),
     )
 
@@ -77,17 +80,13 @@ def parse_object(body: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise errors.malformed(f"body is not JSON: {error}") from None
+        raise errors.malformed(f"body is not JSON: {error}", field="body") from None
     return _object(document, "body")
 
 
 def render_infer(name: str, version: str, request: InferRequest, outputs: Sequence[OutputTensor]) -> Reply:
-    """The response to one infer request. Raises `ApiError` 400 for an output the model does not have."""
+    """The response to one infer request."""
     known = {output.name: output for output in outputs}
-    for index, wish in enumerate(request.outputs):
-        if wish not in known:
-            message = f"outputs[{index}].name: {name} has no output {wish}; it has {', '.join(known)}"
-            raise errors.invalid_input(message, field=f"outputs[{index}].name")
     wanted = request.outputs or dict.fromkeys(known, request.binary_by_default)
     entries: list[dict[str, Any]] = []
     tail: list[bytes] = []
@@ -129,10 +128,11 @@ def render_metadata(name: str, metadata: ModelMetadata) -> dict[str, Any]:
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
     if header_length is None:
         return body, memoryview(b"")
-    if not header_length.isdecimal() or int(header_length) > len(body):
-        message = f"{HEADER_LENGTH}: {header_length!r} is not a length within the {len(body)} bytes of the body"
+    length = bodies.count(header_length)
+    if length is None or length > len(body):
+        given = errors.quoted(header_length)
+        message = f"{HEADER_LENGTH}: {given} is not a length within the {len(body)} bytes of the body"
         raise errors.malformed(message, field=HEADER_LENGTH)
-    length = int(header_length)
     return body[:length], memoryview(body)[length:]
 
 
@@ -142,24 +142,46 @@ def _object(value: object, where: str) -> dict[str, Any]:
     return value
 
 
+def _flag(parameters: Mapping[str, Any], name: str, where: str) -> bool:
+    value = parameters.get(name, False)
+    if not isinstance(value, bool):
+        raise errors.malformed(f"{where}.{name}: expected true or false", field=f"{where}.{name}")
+    return value
+
+
 def _input(entry: dict[str, Any], where: str, tail: memoryview) -> tuple[str, InputTensor, memoryview]:
     name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
     if not isinstance(name, str) or not name:
         raise errors.malformed(f"{where}.name: expected a string", field=f"{where}.name")
-    if datatype not in set(Datatype):
-        message = f"{where}.datatype: {datatype!r} is none of {', '.join(Datatype)}"
+    if not isinstance(datatype, str) or datatype not in set(Datatype):
+        message = f"{where}.datatype: {errors.quoted(datatype)} is none of {', '.join(Datatype)}"
         raise errors.malformed(message, field=f"{where}.datatype")
     if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
         raise errors.malformed(f"{where}.shape: expected a list of lengths", field=f"{where}.shape")
-    size = _object(entry.get("parameters", {}), f"{where}.parameters").get("binary_data_size")
+    parameters = _object(entry.get("parameters", {}), f"{where}.parameters")
+    size = parameters.get("binary_data_size")
     if size is None:
         data: Sequence[Any] | NDArray[Any] = _from_json(entry, where)
     else:
         if type(size) is not int or not 0 <= size <= len(tail):
-            message = f"{where}.parameters.binary_data_size: {size!r}; {len(tail)} bytes are left in the body"
-            raise errors.malformed(message, field=f"{where}.parameters.binary_data_size")
+            field = f"{where}.parameters.binary_data_size"
+            message = f"{field}: {errors.quoted(size)}; {len(tail)} bytes are left in the body"
+            raise errors.malformed(message, field=field)
         data, tail = _from_binary(tail[:size], datatype, where), tail[size:]
+    if _is_base64(parameters, datatype, where):
+        data = _from_base64(data, where)
     return name, InputTensor(datatype=datatype, shape=tuple(shape), data=data), tail
+
+
+def _is_base64(parameters: Mapping[str, Any], datatype: str, where: str) -> bool:
+    """Other content types of MLServer say how a model should read the tensor; our models know."""
+    content_type = parameters.get("content_type", "")
+    field = f"{where}.parameters.content_type"
+    if not isinstance(content_type, str):
+        raise errors.malformed(f"{field}: expected a string", field=field)
+    if content_type == "base64" and datatype != Datatype.BYTES:
+        raise errors.malformed(f"{field}: base64 belongs to {Datatype.BYTES}, this is {datatype}", field=field)
+    return content_type == "base64"
 
 
 def _from_json(entry: dict[str, Any], where: str) -> list[Any]:
@@ -167,11 +189,22 @@ def _from_json(entry: dict[str, Any], where: str) -> list[Any]:
     data = entry.get("data")
     if not isinstance(data, list):
         raise errors.malformed(f"{where}.data: expected a list", field=f"{where}.data")
-    while data and isinstance(data[0], list):
+    while any(isinstance(row, list) for row in data):
         if not all(isinstance(row, list) for row in data):
             raise errors.malformed(f"{where}.data: lists and elements are mixed", field=f"{where}.data")
         data = [element for row in data for element in row]
     return data
+
+
+def _from_base64(elements: Sequence[Any] | NDArray[Any], where: str) -> list[bytes]:
+    field = f"{where}.data"
+    decoded: list[bytes] = []
+    for index, element in enumerate(elements):
+        try:
+            decoded.append(base64.b64decode(element, validate=True))
+        except (TypeError, ValueError):  # no string; no base64
+            raise errors.malformed(f"{field}: element {index} is not base64", field=field) from None
+    return decoded
 
 
 def _from_binary(raw: memoryview, datatype: str, where: str) -> Sequence[Any] | NDArray[Any]:
@@ -196,7 +229,7 @@ def _from_binary(raw: memoryview, datatype: str, where: str) -> Sequence[Any] | 
     return elements
 
 
-def _outputs(value: object) -> dict[str, bool]:
+def _outputs(value: object, known: Collection[str]) -> dict[str, bool]:
     if not isinstance(value, list):
         raise errors.malformed("outputs: expected a list", field="outputs")
     wanted: dict[str, bool] = {}
@@ -206,7 +239,13 @@ def _outputs(value: object) -> dict[str, bool]:
         name = entry.get("name")
         if not isinstance(name, str):
             raise errors.malformed(f"{where}.name: expected a string", field=f"{where}.name")
-        wanted[name] = _object(entry.get("parameters", {}), f"{where}.parameters").get("binary_data") is True
+        if name not in known:
+            message = f"{where}.name: the model has no output {errors.quoted(name)}; it has {', '.join(known)}"
+            raise errors.invalid_input(message, field=f"{where}.name")
+        if name in wanted:
+            raise errors.malformed(f"{where}.name: {name} is given twice", field=f"{where}.name")
+        parameters = _object(entry.get("parameters", {}), f"{where}.parameters")
+        wanted[name] = _flag(parameters, "binary_data", f"{where}.parameters")
     return wanted
 
 

@@ -12,9 +12,13 @@ from typing import Generic, Protocol, TypeVar
 
 from vgpu.core import names
 from vgpu.core.share import UNITS_PER_GPU, SchedulerPolicy
-from vgpu.emulator.client import EngineClient
+from vgpu.emulator.client import DeviceLost, EngineClient, EngineUnavailable
+from vgpu.emulator.framebuffer import FramebufferExhausted
 
 Answer = TypeVar("Answer")
+
+EMULATED, REAL = "emulated", "real"
+HIGHEST_PORT = 65535
 
 
 class SlotError(Exception):
@@ -72,22 +76,24 @@ def from_environment(environment: Mapping[str, str]) -> Slot:
         return value
 
     def whole(name: str, most: int) -> int:
-        value = environment.get(name, "")
-        if not value.isdecimal() or not 1 <= int(value) <= most:
+        value = text(name)
+        if value.isdecimal() and 1 <= int(value) <= most:
+            return int(value)
+        if value:
             problems.append(f"{name} is {value!r}; expected 1 to {most}")
-            return 1
-        return int(value)
+        return 1
 
     policy = text(names.ENV_SLOT_POLICY)
     if policy and policy not in set(SchedulerPolicy):
         problems.append(f"{names.ENV_SLOT_POLICY} is {policy!r}; expected one of {', '.join(SchedulerPolicy)}")
     kind = text(names.ENV_DEVICE_KIND)
-    socket = environment.get(names.ENV_EMULATOR_SOCKET)
-    if kind == "emulated" and not socket:
-        problems.append(f"{names.ENV_EMULATOR_SOCKET} is not set, and the slot is emulated")
-    host, _, port = text(names.ENV_METRICS_ADDRESS).rpartition(":")
-    if not host or not port.isdecimal():
-        problems.append(f"{names.ENV_METRICS_ADDRESS} is no host:port")
+    if kind and kind not in (EMULATED, REAL):
+        problems.append(f"{names.ENV_DEVICE_KIND} is {kind!r}; expected {EMULATED} or {REAL}")
+    socket = text(names.ENV_EMULATOR_SOCKET) if kind == EMULATED else None
+    address = text(names.ENV_METRICS_ADDRESS)
+    host, _, port = address.rpartition(":")
+    if address and not (host and port.isdecimal() and int(port) <= HIGHEST_PORT):
+        problems.append(f"{names.ENV_METRICS_ADDRESS} is {address!r}; expected host:port")
     slot_id, profile = text(names.ENV_SLOT_ID), text(names.ENV_SLOT_PROFILE)
     units = whole(names.ENV_SLOT_UNITS, UNITS_PER_GPU)
     framebuffer_mib = whole(names.ENV_SLOT_FRAMEBUFFER_MIB, 1 << 20)
@@ -124,12 +130,17 @@ def _ratio(text: str, problems: list[str]) -> float:
 def open_engine(slot: Slot, *, framebuffer_mib: int) -> Engine:
     """Attach to the slot and reserve the model's framebuffer.
 
-    Raises `FramebufferExhausted` where the model does not fit, `EngineUnavailable` where an emulated GPU is gone.
+    Raises `FramebufferExhausted` where the model does not fit, `EngineUnavailable` or `DeviceLost` where an emulated
+    GPU is gone, `EngineRefused` where another process holds the slot.
     """
     if slot.emulator_socket is None:
         return DeviceEngine()
     client = EngineClient(slot.emulator_socket, slot.slot_id)
-    client.allocate(framebuffer_mib)
+    try:
+        client.allocate(framebuffer_mib)
+    except (FramebufferExhausted, EngineUnavailable, DeviceLost):
+        client.close()
+        raise
     return EmulatedEngine(client, cost_ratio=slot.cost_ratio)
 
 
@@ -167,6 +178,7 @@ class EmulatedEngine:
             answer = await computed
         finally:
             engine.cancel()
+            computed.cancel()
         return Execution(answer, busy_s, host_was_late)
 
     async def close(self) -> None:

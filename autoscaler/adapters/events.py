@@ -3,11 +3,14 @@
 import logging
 from datetime import UTC, datetime
 
+from autoscaler.core.decision import Decision
 from autoscaler.core.spec import FleetSpec
 from autoscaler.ports import Tick
 from vgpu.adapters import kube
 
 log = logging.getLogger(__name__)
+
+COMPONENT = "vgpu-serve-autoscaler"
 
 
 class Events:
@@ -19,21 +22,24 @@ class Events:
         self._namespace = namespace
 
     def record(self, tick: Tick) -> None:
-        """Write one Event per changed model."""
-        for decision in tick.plan.decisions if tick.plan else ():
-            if decision.held:
-                continue
-            pool = self._pools[decision.model]
-            subject = kube.Subject(kind="Deployment", name=pool, namespace=self._namespace, api_version="apps/v1")
-            reason = "ScaledUp" if decision.count > decision.current else "ScaledDown"
-            try:
-                self._client.record_event(
-                    subject,
-                    reason=reason,
-                    message=decision.sentence(),
-                    component="vgpu-serve-autoscaler",
-                    wall=datetime.now(UTC),
-                )
-            except (kube.Unavailable, kube.NotFound, kube.Conflict) as error:
-                log.warning("event not written: %s", error)
-                return
+        """Write one Event per changed model; a dry run changes none."""
+        if tick.plan is None or tick.dry_run:
+            return
+        try:
+            for decision in tick.plan.decisions:
+                if not decision.held:
+                    self._write(decision)
+        except (kube.Unavailable, kube.NotFound, kube.Conflict) as error:
+            log.warning("event not written: %s", error)
+
+    def _write(self, decision: Decision) -> None:
+        pool = self._pools[decision.model]
+        # `kubectl describe` asks for the Events of one uid: without it they are only in `kubectl get events`.
+        uid = self._client.read(kube.DEPLOYMENTS, pool, self._namespace)["metadata"]["uid"]
+        self._client.record_event(
+            kube.Subject(kind="Deployment", name=pool, namespace=self._namespace, uid=uid, api_version="apps/v1"),
+            reason="ScaledUp" if decision.count > decision.current else "ScaledDown",
+            message=decision.sentence(),
+            component=COMPONENT,
+            wall=datetime.now(UTC),
+        )

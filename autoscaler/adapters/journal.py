@@ -1,6 +1,7 @@
 """The journal: one JSON line per tick, with everything the decision was made from."""
 
 import json
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -8,15 +9,18 @@ from typing import IO
 from autoscaler.core.decision import as_json_value
 from autoscaler.ports import Tick
 
+log = logging.getLogger(__name__)
+
 FORMAT = 1
 # An hour of two-second ticks over six slots is about 12 MB; one older file is kept.
 MOST_BYTES = 64 << 20
 
 
 class Journal:
-    """Appends ticks to a file; a full one becomes FILE.1."""
+    """Appends ticks to a file; a full one becomes FILE.1. A disk that is full costs lines and not the autoscaler."""
 
     def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES) -> None:
+        """Open the file. Raises `OSError` where it cannot be written."""
         self._path = path
         self._most_bytes = most_bytes
         self._file: IO[str] = path.open("a", encoding="utf-8")
@@ -24,13 +28,19 @@ class Journal:
     def record(self, tick: Tick) -> None:
         """Append one tick."""
         line = {"format": FORMAT, "wall": datetime.now(UTC).isoformat(), "tick": as_json_value(tick)}
-        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
-        self._file.flush()
-        if self._file.tell() > self._most_bytes:
-            self._file.close()
-            self._path.replace(self._path.with_name(self._path.name + ".1"))
-            self._file = self._path.open("a", encoding="utf-8")
+        try:
+            self._append(json.dumps(line, separators=(",", ":")) + "\n")
+        except OSError as error:
+            log.warning("journal %s: %s", self._path, error)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _append(self, line: str) -> None:
+        if self._file.tell() and self._file.tell() + len(line) > self._most_bytes:
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
+            full, self._file = self._file, self._path.open("a", encoding="utf-8")
+            full.close()
+        self._file.write(line)
+        self._file.flush()

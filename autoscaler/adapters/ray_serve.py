@@ -6,7 +6,8 @@ only the states of single replicas are read here. A token file turns Ray's authe
 always be able to send one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from autoscaler.core.observation import DeploymentSeen, ReplicaSeen, ReplicaStat
 from autoscaler.ports import Unavailable
 from vgpu.core import names
 
+Json = Any
+
+APPLICATIONS = "/api/serve/applications/"
+NODES = "/api/v0/nodes?detail=true&limit=10000"
 DEPLOYMENT = "replica"
 STATES: Mapping[str, ReplicaState] = {
     "RUNNING": ReplicaState.RUNNING,
     "PENDING_MIGRATION": ReplicaState.RUNNING,  # still answers while its substitute starts
     "STOPPING": ReplicaState.STOPPING,
-    "STARTING": ReplicaState.STARTING,
-    "UPDATING": ReplicaState.STARTING,
-    "RECOVERING": ReplicaState.STARTING,
 }
 REMEDIES = {
     401: "give Ray's token with --ray-token-file",
@@ -39,7 +41,8 @@ class RayServe:
     def __init__(self, url: str, *, token_file: Path | None, namespace: str, timeout_s: float = 5.0) -> None:
         self._token_file = token_file
         self._namespace = namespace
-        self._client = httpx.Client(base_url=url, timeout=timeout_s)
+        # No proxy from the environment: the dashboard is next door.
+        self._client = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
 
     def close(self) -> None:
         """Close idle connections."""
@@ -47,14 +50,16 @@ class RayServe:
 
     def read(self, models: Sequence[str], now_s: float) -> tuple[DeploymentSeen, ...]:
         """Read each model's deployment that exists, with the worker pod of each replica. Raises `Unavailable`."""
-        applications = self._ask("GET", "/api/serve/applications/")["applications"]
-        workers = {node: worker for node, worker in self.workers_by_ray_node().items() if worker}
-        seen = []
-        for model in models:
-            deployment = applications.get(model, {}).get("deployments", {}).get(DEPLOYMENT)
-            if deployment is not None:
-                seen.append(self._parse(model, deployment, workers, now_s))
-        return tuple(seen)
+        # In this order: whatever Ray node a replica lives on, it has joined by now.
+        answer = self._ask("GET", APPLICATIONS)
+        workers = self.workers_by_ray_node()
+        with _understood(APPLICATIONS):
+            found = {model: answer["applications"].get(model, {}).get("deployments", {}) for model in models}
+            return tuple(
+                self._deployment(model, deployments[DEPLOYMENT], workers, now_s)
+                for model, deployments in found.items()
+                if DEPLOYMENT in deployments
+            )
 
     def set_replicas(self, model: str, count: int) -> None:
         """Post a replica target. Raises `Unavailable` with the remedy."""
@@ -63,38 +68,58 @@ class RayServe:
 
     def workers_by_ray_node(self) -> dict[str, str]:
         """Ray nodes that are alive, by id, with the worker pod each runs in (empty for the head)."""
-        result = self._ask("GET", "/api/v0/nodes?detail=true&limit=10000")["data"]["result"]["result"]
-        return {
-            node["node_id"]: (node.get("labels") or {}).get(names.LABEL_WORKER, "")
-            for node in result
-            if node["state"] == "ALIVE"
-        }
+        answer = self._ask("GET", NODES)
+        with _understood(NODES):
+            return {
+                node["node_id"]: (node.get("labels") or {}).get(names.LABEL_WORKER, "")
+                for node in answer["data"]["result"]["result"]
+                if node["state"] == "ALIVE"
+            }
 
-    def _parse(self, model: str, deployment: Any, workers: Mapping[str, str], now_s: float) -> DeploymentSeen:  # noqa: ANN401  # JSON
+    def _deployment(self, model: str, said: Json, workers: Mapping[str, str], now_s: float) -> DeploymentSeen:
         replicas = []
-        for entry in deployment["replicas"]:
-            if (state := STATES.get(entry["state"])) is None:
+        for entry in said["replicas"]:
+            if entry["state"] == "STOPPED":
                 continue
             pod = workers.get(entry.get("node_id") or "")
-            worker = f"{self._namespace}/{pod}" if pod else None
-            replicas.append(ReplicaSeen(replica_id=entry["replica_id"], state=state, worker=worker))
-        return DeploymentSeen(
-            model=model, at_s=now_s, target=deployment["target_num_replicas"], replicas=tuple(replicas)
-        )
+            replicas.append(
+                ReplicaSeen(
+                    replica_id=entry["replica_id"],
+                    # STARTING, UPDATING, RECOVERING, or a word of a later Ray: there, and not to be counted on.
+                    state=STATES.get(entry["state"], ReplicaState.STARTING),
+                    worker=f"{self._namespace}/{pod}" if pod else None,
+                )
+            )
+        target = int(said["target_num_replicas"])
+        return DeploymentSeen(model=model, at_s=now_s, target=target, replicas=tuple(replicas))
 
-    def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401  # JSON
-        what = f"Ray Serve {method} {path.partition('?')[0]}"
+    def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Json:
         try:
             answer = self._client.request(method, path, json=body, headers=self._headers())
-            if answer.status_code != httpx.codes.OK:
-                remedy = REMEDIES.get(answer.status_code, answer.text.strip()[:200])
-                raise Unavailable(what, f"answered {answer.status_code}: {remedy}")
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+            raise Unavailable(_named(path), f"{type(error).__name__}: {error}") from error
+        if answer.status_code != httpx.codes.OK:
+            remedy = REMEDIES.get(answer.status_code, answer.text.strip()[:200])
+            raise Unavailable(_named(path), f"answered {answer.status_code}: {remedy}")
+        with _understood(path):
             return answer.json()
-        except (httpx.HTTPError, ValueError, OSError) as error:
-            raise Unavailable(what, f"{type(error).__name__}: {error}") from error
 
     def _headers(self) -> dict[str, str]:
         if self._token_file is None:
             return {}
         # Read at each call: a rotated Secret is a changed file.
         return {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
+
+
+@contextmanager
+def _understood(path: str) -> Iterator[None]:
+    """Turn an answer that is shaped otherwise than expected into `Unavailable`."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"the answer is not Ray 2.60's ({type(error).__name__}: {error}); is this the URL of Ray's dashboard?"
+        raise Unavailable(_named(path), why) from error
+
+
+def _named(path: str) -> str:
+    return f"Ray Serve {path.partition('?')[0]}"

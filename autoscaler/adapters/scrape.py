@@ -1,9 +1,10 @@
 """Scrapes workers and exporters over HTTP, all at once, and turns Prometheus text into samples.
 
-Never raises: an endpoint that does not answer, or answers nonsense, is a missing reading with its reason.
+Never raises: an endpoint that does not answer in time, or answers nonsense, is a missing reading with its reason.
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import httpx
@@ -17,7 +18,13 @@ from autoscaler.ports import Endpoint, Scraped
 REFUSED_CODES = frozenset({"429", "503"})
 BUSY_RATIO = "vgpu_slot_engine_busy_ratio"
 READING_MISSING = "vgpu_reading_missing"
-Text = str | Missing
+# What the exporter says about a reading that is not there. What it leaves out, a lost device for one, may come back.
+WHY_MISSING: Mapping[str, MissingReason] = {
+    "no_driver": MissingReason.UNSUPPORTED,
+    "not_supported": MissingReason.UNSUPPORTED,
+    "no_permission": MissingReason.UNSUPPORTED,
+    "stale": MissingReason.STALE,
+}
 
 
 class HttpMetrics:
@@ -32,100 +39,124 @@ class HttpMetrics:
         replicas: list[ReplicaSample] = []
         slots: list[SlotReading] = []
         missing: list[Missing] = []
-        for endpoint, text in zip(workers, texts, strict=False):
-            _keep(_parsed_worker(endpoint, text, now_s), replicas, missing)
-        for endpoint, text in zip(exporters, texts[len(workers) :], strict=True):
-            readings, gaps = _parsed_exporter(endpoint, text, now_s)
+        for worker, text in zip(workers, texts[: len(workers)], strict=True):
+            sample = _worker(worker, text, now_s)
+            missing += [sample] if isinstance(sample, Missing) else []
+            replicas += [sample] if isinstance(sample, ReplicaSample) else []
+        for exporter, text in zip(exporters, texts[len(workers) :], strict=True):
+            readings, gaps = _exporter(exporter, text, now_s)
             slots += readings
             missing += gaps
         return Scraped(replicas=tuple(replicas), slots=tuple(slots), missing=tuple(missing))
 
-    async def _fetch_all(self, endpoints: Sequence[Endpoint]) -> list[str | MissingReason]:
-        async with httpx.AsyncClient(timeout=self._timeout_s) as client:
-            return await asyncio.gather(*(_fetch(client, endpoint) for endpoint in endpoints))
+    async def _fetch_all(self, endpoints: Sequence[Endpoint]) -> list[str | None]:
+        # No proxy from the environment: workers and nodes are next door.
+        async with httpx.AsyncClient(timeout=self._timeout_s, trust_env=False) as client:
+            return await asyncio.gather(*(self._fetch(client, endpoint) for endpoint in endpoints))
+
+    async def _fetch(self, client: httpx.AsyncClient, endpoint: Endpoint) -> str | None:
+        """The text, or None where there is none in time; httpx's own timeout starts anew with every byte."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await client.get(endpoint.url)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
+            return None
+        return answer.text if answer.status_code == httpx.codes.OK else None
 
 
-async def _fetch(client: httpx.AsyncClient, endpoint: Endpoint) -> str | MissingReason:
-    try:
-        answer = await client.get(endpoint.url)
-    except httpx.HTTPError:
-        return MissingReason.UNREACHABLE
-    return answer.text if answer.status_code == httpx.codes.OK else MissingReason.UNREACHABLE
-
-
-def _keep(parsed: ReplicaSample | Missing, replicas: list[ReplicaSample], missing: list[Missing]) -> None:
-    if isinstance(parsed, Missing):
-        missing.append(parsed)
-    else:
-        replicas.append(parsed)
-
-
-def _parsed_worker(endpoint: Endpoint, text: str | MissingReason, now_s: float) -> ReplicaSample | Missing:
-    if isinstance(text, MissingReason):
-        return Missing(source=Source.REPLICA, name=endpoint.name, reason=text)
+def _worker(endpoint: Endpoint, text: str | None, now_s: float) -> ReplicaSample | Missing:
+    if text is None:
+        return Missing(source=Source.REPLICA, name=endpoint.name, reason=MissingReason.UNREACHABLE)
     try:
         return parse_worker(text, now_s)
-    except (ValueError, KeyError, StopIteration):
-        return Missing(source=Source.REPLICA, name=endpoint.name, reason=MissingReason.UNSUPPORTED)
+    except ValueError:
+        return Missing(source=Source.REPLICA, name=endpoint.name, reason=MissingReason.NOT_SEEN)
+
+
+def _exporter(endpoint: Endpoint, text: str | None, now_s: float) -> tuple[list[SlotReading], list[Missing]]:
+    if text is None:
+        return [], [Missing(source=Source.SLOT, name=endpoint.name, reason=MissingReason.UNREACHABLE)]
+    try:
+        return parse_exporter(text, now_s)
+    except ValueError:
+        return [], [Missing(source=Source.SLOT, name=endpoint.name, reason=MissingReason.NOT_SEEN)]
 
 
 def parse_worker(text: str, now_s: float) -> ReplicaSample:
-    """Read one worker's `/metrics`. Raises `ValueError` or `KeyError` where it is not one."""
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    by_name: dict[str, list[Sample]] = {}
-    for sample in samples:
-        by_name.setdefault(sample.name, []).append(sample)
-    about = by_name["vgpu_serve_worker_info"][0].labels
-    codes = {sample.labels["code"]: int(sample.value) for sample in by_name.get("vgpu_serve_requests_total", ())}
+    """Read one worker's `/metrics`. Raises `ValueError` where it is not one, or not all of one."""
+    samples = _samples(text)
+    about = _only(samples, "vgpu_serve_worker_info").labels
+    codes = {_label(sample, "code"): int(sample.value) for sample in samples.get("vgpu_serve_requests_total", ())}
     refused = sum(count for code, count in codes.items() if code in REFUSED_CODES)
     failed = sum(count for code, count in codes.items() if code.startswith("5") and code not in REFUSED_CODES)
-    in_flight = int(by_name["vgpu_serve_requests_in_flight"][0].value)
+    in_flight = int(_only(samples, "vgpu_serve_requests_in_flight").value)
     return ReplicaSample(
-        replica_id=about["replica"],
-        model=about["model"],
-        slot_id=about["slot"] or None,
+        replica_id=about.get("replica", ""),
+        model=about.get("model", ""),
+        slot_id=about.get("slot") or None,
         at_s=now_s,
         counters=Counters(
             answered=sum(codes.values()) - refused - failed,
             refused=refused,
             failed=failed,
-            duration=_histogram(by_name["vgpu_serve_request_duration_seconds_bucket"]),
-            engine_busy_s=by_name["vgpu_serve_engine_busy_seconds_total"][0].value,
+            duration=_histogram(samples.get("vgpu_serve_request_duration_seconds_bucket", ())),
+            engine_busy_s=_only(samples, "vgpu_serve_engine_busy_seconds_total").value,
         ),
         in_flight=in_flight,
         # Rows wait, requests are in flight: a request of several rows must not make more wait than there are.
-        queued=min(in_flight, int(by_name["vgpu_serve_queued_rows"][0].value)),
+        queued=min(in_flight, int(_only(samples, "vgpu_serve_queued_rows").value)),
     )
 
 
-def _histogram(buckets: Iterable[Sample]) -> Histogram:
-    cumulative = sorted((float(bucket.labels["le"]), int(bucket.value)) for bucket in buckets)
-    edges_s = tuple(edge for edge, _ in cumulative[:-1])
-    return Histogram(edges_s=edges_s, counts=tuple(count for _, count in cumulative))
-
-
-def _parsed_exporter(
-    endpoint: Endpoint, text: str | MissingReason, now_s: float
-) -> tuple[list[SlotReading], list[Missing]]:
-    if isinstance(text, MissingReason):
-        return [], [Missing(source=Source.SLOT, name=endpoint.name, reason=text)]
-    try:
-        return parse_exporter(text, now_s)
-    except (ValueError, KeyError):
-        return [], [Missing(source=Source.SLOT, name=endpoint.name, reason=MissingReason.UNSUPPORTED)]
-
-
 def parse_exporter(text: str, now_s: float) -> tuple[list[SlotReading], list[Missing]]:
-    """Read one node exporter's `/metrics`. Raises `ValueError` or `KeyError` where it is not one."""
-    readings: list[SlotReading] = []
-    gaps: list[Missing] = []
+    """Read one node exporter's `/metrics`. Raises `ValueError` where it is not one, or not all of one."""
+    samples = _samples(text)
+    readings = [
+        SlotReading(slot_id=_label(sample, "slot"), at_s=now_s, busy_ratio=min(1.0, max(0.0, sample.value)))
+        for sample in samples.get(BUSY_RATIO, ())
+    ]
+    gaps = [
+        Missing(
+            source=Source.SLOT,
+            # Where no device could be listed the node stands for its slots.
+            name=sample.labels.get("slot") or _label(sample, "node"),
+            reason=WHY_MISSING.get(_label(sample, "reason"), MissingReason.NOT_SEEN),
+        )
+        for sample in samples.get(READING_MISSING, ())
+        if _label(sample, "reading") in ("engine_busy_ratio", "devices")
+    ]
+    return readings, gaps
+
+
+def _samples(text: str) -> dict[str, list[Sample]]:
+    """All samples by name. Raises `ValueError` for text that does not end its last line or holds what is no number."""
+    if not text.endswith("\n"):
+        raise ValueError("the text breaks off inside a line")
+    by_name: dict[str, list[Sample]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            labels: Mapping[str, str] = sample.labels
-            if sample.name == BUSY_RATIO:
-                busy_ratio = min(1.0, max(0.0, sample.value))
-                readings.append(SlotReading(slot_id=labels["slot"], at_s=now_s, busy_ratio=busy_ratio))
-            elif sample.name == READING_MISSING and labels.get("reading", "").startswith("engine"):
-                name = labels.get("slot", labels.get("node", ""))
-                gaps.append(Missing(source=Source.SLOT, name=name, reason=MissingReason.UNSUPPORTED))
-    return readings, gaps
+            if not math.isfinite(sample.value):
+                raise ValueError(f"{sample.name} is {sample.value}")
+            by_name.setdefault(sample.name, []).append(sample)
+    return by_name
+
+
+def _only(samples: Mapping[str, list[Sample]], name: str) -> Sample:
+    found = samples.get(name, [])
+    if len(found) != 1:
+        raise ValueError(f"{name} is there {len(found)} times")
+    return found[0]
+
+
+def _label(sample: Sample, name: str) -> str:
+    if name not in sample.labels:
+        raise ValueError(f"{sample.name} has no label {name}")
+    return str(sample.labels[name])
+
+
+def _histogram(buckets: Iterable[Sample]) -> Histogram:
+    cumulative = sorted((float(_label(bucket, "le")), int(bucket.value)) for bucket in buckets)
+    if not cumulative or cumulative[-1][0] != math.inf:
+        raise ValueError("the histogram has no total")
+    edges_s = tuple(edge for edge, _ in cumulative[:-1])
+    return Histogram(edges_s=edges_s, counts=tuple(count for _, count in cumulative))

@@ -1,4 +1,4 @@
-"""A tick as people look at it: models against their objectives, slots by node, the last decision in a sentence. Pure."""
+"""A tick as people look at it: models and their objectives, slots by node, the last decision in a sentence. Pure."""
 
 from typing import Any
 
@@ -11,6 +11,8 @@ from vgpu.core.inventory import Inventory
 
 Json = dict[str, Any]
 FORMAT = 1
+SIGNALS = ("p50_ms", "p95_ms", "attainment_ratio", "offered_per_s", "in_flight", "queued", "utilization_ratio")
+"""The signals that people look at; the journal has all of them."""
 
 
 def render(spec: FleetSpec, tick: Tick) -> Json:
@@ -64,8 +66,7 @@ def _model(spec: ModelSpec, decision: Decision | None, tick: Tick) -> Json:
 
 
 def _readings(signals: ModelSignals | None) -> Json:
-    names = ("p50_ms", "p95_ms", "attainment_ratio", "offered_per_s", "in_flight", "queued", "utilization_ratio")
-    return {name: _value(getattr(signals, name) if signals else None) for name in names}
+    return {name: _value(getattr(signals, name) if signals else None) for name in SIGNALS}
 
 
 def _value(signal: Signal | Missing | None) -> float | None:

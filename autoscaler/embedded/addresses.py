@@ -3,13 +3,15 @@
 import socket
 from dataclasses import dataclass, fields
 
+from autoscaler.refusal import Refused
+
 HOST = "127.0.0.1"
 # Ray replaces 127.0.0.1 by the machine's outward address; any other loopback address it leaves alone.
 RAY_HOST = "127.0.0.2"
 
 
-class PortsInUse(Exception):  # says what happened, as the domain's words do
-    """Some ports are taken; the message names each with the option that changes it."""
+class PortsInUse(Refused):
+    """Some ports cannot be had; the message names each with the option that changes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,26 +38,35 @@ DEFAULTS = {"http": 8000, "api": 6443, "dashboard": 8265, "autoscaler": 9106}
 
 
 def choose(wanted: dict[str, int]) -> Ports:
-    """The wanted ports, and free ones for the rest. Raises `PortsInUse` listing every wanted port that is taken."""
-    taken = [
-        f"port {port} is in use; choose another with --{name}-port"
+    """The wanted ports, and free ones for the rest. Raises `PortsInUse` listing every wanted port that is not free."""
+    numbers = list(wanted.values())
+    problems = [
+        f"port {port} {why}; choose another with --{name}-port"
         for name, port in wanted.items()
-        if not _is_free(port)
+        if (why := _why_not(port, numbers.count(port)))
     ]
-    if taken:
-        raise PortsInUse("\n".join(taken))
+    if problems:
+        raise PortsInUse("\n".join(problems))
     names = [field.name for field in fields(Ports) if field.name not in wanted]
     return Ports(**wanted, **dict(zip(names, _free_ports(len(names)), strict=True)))
 
 
-def _is_free(port: int) -> bool:
+def _why_not(port: int, times_wanted: int) -> str | None:
+    """Why nothing can listen on a port, or None."""
+    if not 1 <= port <= 65535:
+        return "is not between 1 and 65535"
+    if times_wanted > 1:
+        return f"is asked for {times_wanted} times"
     with socket.socket() as probe:
+        # As the servers do: connections that are still closing do not keep a port taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
+        except PermissionError:
+            return "is for root alone"
         except OSError:
-            return False
-    return True
+            return "is in use"
+    return None
 
 
 def _free_ports(count: int) -> list[int]:

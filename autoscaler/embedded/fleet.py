@@ -5,18 +5,25 @@ As with NVIDIA vGPU, a node is a guest with one virtual GPU, and the nodes of on
 
 import uuid
 from pathlib import Path
+from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from autoscaler.config import lines_of
+from autoscaler.refusal import Refused
 from vgpu.core.profile import Profile, ProfileError, parse_profile
 from vgpu.core.share import SchedulerPolicy
 
 STRICT = ConfigDict(extra="forbid", frozen=True)
 NAMESPACE = uuid.UUID("5f0c8f9a-51e0-4d3c-9f55-0b8f3f6d7a10")
+# Each node has the second byte of 127/8 to itself: see `pods.address`.
+MOST_NODES = 250
+# A label of a DNS name, as Kubernetes asks of what names objects and volumes alike.
+NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 
 
-class FleetError(Exception):
+class FleetError(Refused):
     """The fleet file cannot be used; the message lists every problem."""
 
 
@@ -27,7 +34,7 @@ class Card(BaseModel):
 
     profile: str
     """Slot type of every guest on the card, as the node label says it: v100-8q-8GB."""
-    nodes: tuple[str, ...] = Field(min_length=1)
+    nodes: tuple[NodeName, ...] = Field(min_length=1)
     """One guest node per slot."""
     policy: SchedulerPolicy = SchedulerPolicy.BEST_EFFORT
     """The hypervisor's time slicing; best effort is NVIDIA's default."""
@@ -54,15 +61,21 @@ class Fleet(BaseModel):
     model_config = STRICT
 
     cards: tuple[Card, ...] = Field(min_length=1)
-    cost_ratio: float = Field(8.0, gt=0, le=1000)
+    cost_ratio: float = Field(default=8.0, gt=0, le=1000)
     """Emulated GPU's time over the reference engine's. 8 keeps a fully busy card at an eighth of one core here."""
 
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Every guest, in the order of the cards; a node's place in it decides its address."""
+        return tuple(node for card in self.cards for node in card.nodes)
+
     @model_validator(mode="after")
-    def _nodes_are_distinct(self) -> "Fleet":
-        nodes = [node for card in self.cards for node in card.nodes]
-        twice = sorted({node for node in nodes if nodes.count(node) > 1})
+    def _nodes_are_distinct_and_few(self) -> "Fleet":
+        twice = sorted({node for node in self.nodes if self.nodes.count(node) > 1})
         if twice:
             raise ValueError(f"nodes named twice: {', '.join(twice)}")
+        if len(self.nodes) > MOST_NODES:
+            raise ValueError(f"{len(self.nodes)} nodes; at most {MOST_NODES} have an address here")
         return self
 
 
@@ -81,11 +94,10 @@ def load(path: Path) -> Fleet:
         return Fleet.model_validate(yaml.safe_load(path.read_text()))
     except OSError as error:
         raise FleetError(f"{path}: {error.strerror}; give a readable fleet file") from error
-    except yaml.YAMLError as error:
-        raise FleetError(f"{path}: not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FleetError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        problems = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise FleetError("\n".join(problems)) from None
+        raise FleetError("\n".join(f"{path}: {line}" for line in lines_of(error))) from None
 
 
 def card_uuid(index: int) -> str:

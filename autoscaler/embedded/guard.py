@@ -45,6 +45,7 @@ def run(work: Callable[[], int]) -> int:
     # A terminal's ctrl-C reaches both; the inner one decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(inner, signal.SIGTERM))
+    signal.signal(signal.SIGQUIT, lambda *_: os.kill(inner, signal.SIGKILL))
     _, waited = os.waitpid(inner, 0)
     end_descendants()
     return os.waitstatus_to_exitcode(waited)

@@ -95,6 +95,8 @@ class Installation:
     def stop(self) -> None:
         """Stop every process, newest first, and remove what only a running system needs."""
         self._children.stop()
+        for log in self._scratch.glob("*/session_2*/logs/serve/*.log"):
+            shutil.copy(log, self.logs / f"serve-{log.name}")
         shutil.rmtree(self._scratch, ignore_errors=True)
         (self.directory / STATE_FILE).unlink(missing_ok=True)
         self.kubeconfig.unlink(missing_ok=True)
@@ -162,7 +164,8 @@ class Installation:
             str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats",
             f"--node-ip-address={RAY_HOST}", f"--port={ports.gcs}", f"--ray-client-server-port={ports.ray_client}",
             f"--dashboard-host={HOST}", f"--dashboard-port={ports.dashboard}",
-            f"--dashboard-agent-listen-port={ports.dashboard_agent}", "--include-log-monitor=false", f"--temp-dir={self._scratch / 'ray'}",
+            f"--dashboard-agent-listen-port={ports.dashboard_agent}", f"--temp-dir={self._scratch / 'ray'}",
+            "--include-log-monitor=false",
             "--num-cpus=1", "--num-gpus=0", "--min-worker-port=0", "--max-worker-port=0",
             "--object-store-memory=80000000", f'--resources={{"{names.RAY_RESOURCE_HEAD}": 1}}',
         ]  # fmt: skip
@@ -269,7 +272,8 @@ class Installation:
         self._children.start(Command(name=name, arguments=[sys.executable, "-m", module, *arguments], kept=kept))
 
     def _run_python(self, name: str, module: str, *arguments: str, timeout_s: float) -> None:
-        self._children.run(Command(name=name, arguments=[sys.executable, "-m", module, *arguments]), timeout_s=timeout_s)
+        command = Command(name=name, arguments=[sys.executable, "-m", module, *arguments])
+        self._children.run(command, timeout_s=timeout_s)
 
     def _await(self, what: str, ready: Callable[[], bool]) -> None:
         """Wait until something is there. Raises `ProcessFailed` when a process ends first or time runs out."""

@@ -5,6 +5,7 @@ an address of its own in 127/8, so workers keep their one metrics port, as they 
 """
 
 import logging
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 PASS_S = 0.25
 HEARTBEAT_S = 10.0
 RAY_POLL_S = 0.5
+CONTAINER = [sys.executable, "-m", "autoscaler.embedded.container"]
 KUBELET_VERSION = "v1.34.0-emulated"
 
 
@@ -173,7 +175,7 @@ class Kubelet:
             names.ENV_METRICS_ADDRESS: f"{ip}:{WORKER_METRICS_PORT}",
             **pods.environment(pod),
         }
-        command = pods.ray_command(
+        command = CONTAINER + pods.ray_command(
             pod, ray_ip=self._machine.ray_ip, slot_label=card.profile, scratch=self._machine.scratch
         )
         return Start(name=pod["metadata"]["name"], ip=ip, command=tuple(command), environment=environment)

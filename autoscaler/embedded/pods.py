@@ -1,7 +1,7 @@
 """The JSON of worker pods and of their status, as the embedded kubelet reads and writes it. Pure."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def environment(pod: Json) -> Mapping[str, str]:
     return {entry["name"]: entry["value"] for entry in entries if "value" in entry}
 
 
-def ray_command(pod: Json, *, ray_ip: str, slot_label: str, scratch: Path) -> Sequence[str]:
+def ray_command(pod: Json, *, ray_ip: str, slot_label: str, scratch: Path) -> list[str]:
     """The pod's `ray start`, with what one machine for all nodes needs: its address, no fixed ports, one slot.
 
     A folder of its own: Ray nodes that start at once in one folder take the same socket name (2.60), and one dies.

@@ -1,4 +1,4 @@
-"""What happened while a load ran: what clients felt and what the autoscaler did, second by second. Pure but for locks."""
+"""What happened while a load ran: what clients felt and what the autoscaler did. Pure, but for a lock."""
 
 import threading
 from collections.abc import Iterable, Sequence

@@ -49,6 +49,7 @@ __all__ = [
     "Kind",
     "Kube",
     "NotFound",
+    "Request",
     "Selection",
     "Subject",
     "Unavailable",

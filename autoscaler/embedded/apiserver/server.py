@@ -62,6 +62,7 @@ class ApiServer:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._socket = _bind(options.host, options.port)
+        self.port = int(self._socket.getsockname()[1])
         self._feed = Feed()
         self.faults = Faults()
         self._store = Store(clock=options.clock, randomness=options.randomness, history_limit=options.history_limit)
@@ -70,6 +71,8 @@ class ApiServer:
             uvicorn.Config(
                 self._application(),
                 log_config=None,
+                lifespan="on",
+                ws="none",
                 access_log=False,
                 timeout_graceful_shutdown=_GRACE_S,
                 timeout_keep_alive=75,  # longer than the pauses of a client that polls each minute
@@ -77,10 +80,6 @@ class ApiServer:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._serve, name="apiserver", daemon=True)
-
-    @property
-    def port(self) -> int:
-        return int(self._socket.getsockname()[1])
 
     @property
     def url(self) -> str:

@@ -1,0 +1,35 @@
+"""Everything that is refused before anything is started, all of it at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from autoscaler import config
+
+TIMEOUT_S = 120
+
+
+class Refused(Exception):
+    """The models file cannot be served; one line for each problem."""
+
+
+def check(models: Path) -> None:
+    """Read the models file as each process reads it, and load each model once. Raises `Refused`.
+
+    The data plane's part runs in a process of its own: it loads models, which this one has no use for.
+    """
+    found: list[str] = []
+    try:
+        config.load(models)
+    except config.ConfigError as error:
+        found += str(error).splitlines()
+    command = [sys.executable, "-m", "serving.check", str(models)]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        found.append(f"{models}: its models did not load within {TIMEOUT_S} s")
+    else:
+        if answer.returncode != 0:
+            found += answer.stderr.splitlines()
+    if found:
+        raise Refused("\n".join(dict.fromkeys(found)))
