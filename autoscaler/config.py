@@ -61,7 +61,7 @@ class File(BaseModel):
 
     model_config = STRICT
 
-    models: dict[str, Json] = Field(min_length=1)
+    models: dict[str, Json]
     policy: dict[str, Json] = Field(default_factory=dict)
     guardrails: dict[str, Json] = Field(default_factory=dict)
 
@@ -77,6 +77,8 @@ def parse(document: Json) -> FleetSpec:
     file = _section(File, document, (), problems)
     if file is None:
         raise ConfigError("\n".join(problems))
+    if not file.models:
+        problems.append("models: empty; name at least one model")
     pools: dict[str, PoolSpec] = {}
     models: list[ModelSpec] = []
     for name, given in file.models.items():
@@ -93,7 +95,7 @@ def parse(document: Json) -> FleetSpec:
 def load(path: Path) -> FleetSpec:
     """Read a models file. Raises `ConfigError` naming the file."""
     try:
-        return parse(yaml.safe_load(path.read_text()))
+        return parse(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give a readable models file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -103,14 +105,21 @@ def load(path: Path) -> FleetSpec:
 
 
 def lines_of(error: ValidationError, where: Iterable[str] = ()) -> list[str]:
-    """One line for each fault pydantic found below `where`."""
-    lines = []
-    for entry in error.errors():
-        place = ".".join([*where, *map(str, entry["loc"])])
-        unknown = entry["type"] == "extra_forbidden"
-        said = "unknown key; remove it or correct its spelling" if unknown else entry["msg"]
-        lines.append(f"{place or 'the file'}: {said.removeprefix('Value error, ')}")
-    return lines
+    """One line for each fault pydantic found below `where`, in the words of `serving.config`."""
+    return [_line(entry, ".".join([*where, *map(str, entry["loc"])]) or "the file") for entry in error.errors()]
+
+
+def _line(entry: Json, key: str) -> str:
+    match entry["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key; remove it or correct its spelling"
+        case "missing":
+            return f"{key}: missing; it has no default"
+        case "model_type" | "dict_type":
+            return f"{key}: expected a mapping"
+        case "value_error":
+            return f"{key}: {entry['ctx']['error']}"
+    return f"{key}: {entry['msg'].removeprefix('Input ')}"
 
 
 def _section(kind: type[Section], given: Json, where: tuple[str, ...], problems: list[str]) -> Section | None:

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from autoscaler.adapters.scrape import HttpMetrics
 from autoscaler.adapters.telemetry import Telemetry
 from autoscaler.core.spec import FleetSpec
 from autoscaler.loop import Loop, World
-from autoscaler.ports import Recorder, Tick
+from autoscaler.ports import Clock, Recorder, Tick
+from autoscaler.refusal import Refused
 from vgpu.adapters import kube
 
 
@@ -42,12 +44,15 @@ class RealClock:
         self._stopped = threading.Event()
 
     def now_s(self) -> float:
+        """Seconds since the machine was started."""
         return time.monotonic()
 
     def sleep(self, duration_s: float) -> bool:
+        """Wait; False once stopped."""
         return not self._stopped.wait(duration_s)
 
     def stop(self) -> None:
+        """End the sleep and all later ones."""
         self._stopped.set()
 
 
@@ -58,37 +63,51 @@ class Everyone:
     recorders: Sequence[Recorder]
 
     def record(self, tick: Tick) -> None:
+        """Tell each in turn."""
         for recorder in self.recorders:
             recorder.record(tick)
 
 
 def run(spec: FleetSpec, settings: Settings) -> None:
-    """Run until SIGTERM or ctrl-C. Raises `OSError` for a taken port, `kube.Unavailable` for an unusable kubeconfig."""
-    client = kube.connect(settings.kubeconfig)
-    serving = RayServe(settings.ray_url, token_file=settings.ray_token_file, namespace=settings.namespace)
-    telemetry = Telemetry(spec)
-    server = telemetry.serve(settings.listen_host, settings.listen_port)
+    """Run until SIGTERM or ctrl-C. Raises `Refused` with everything that keeps it from starting."""
     clock = RealClock()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: clock.stop())
-    recorders: list[Recorder] = [telemetry, Events(client, spec, namespace=settings.namespace)]
-    journal = Journal(settings.journal) if settings.journal else None
-    if journal is not None:
-        recorders.append(journal)
-    world = World(
+    with ExitStack() as opened:
+        world = _open(spec, settings, clock, opened)
+        Loop(spec, world, interval_s=settings.interval_s, dry_run=settings.dry_run).run()
+
+
+def _open(spec: FleetSpec, settings: Settings, clock: Clock, opened: ExitStack) -> World:
+    """Open the ports of the loop; `opened` closes them."""
+    problems: list[str] = []
+    telemetry = Telemetry(spec)
+    recorders: list[Recorder] = [telemetry]
+    try:
+        server = telemetry.serve(settings.listen_host, settings.listen_port)
+        opened.callback(server.server_close)
+        opened.callback(server.shutdown)
+    except OSError as error:
+        listen = f"{settings.listen_host}:{settings.listen_port}"
+        problems.append(f"cannot listen on {listen}: {error.strerror}; choose another with --listen")
+    if settings.journal is not None:
+        try:
+            recorders.append(opened.enter_context(closing(Journal(settings.journal))))
+        except OSError as error:
+            problems.append(f"journal {settings.journal}: {error.strerror}; name a file that can be written")
+    try:
+        client = opened.enter_context(closing(kube.connect(settings.kubeconfig)))
+    except kube.Unavailable as error:
+        raise Refused("\n".join([*problems, f"{error}; give one with --kubeconfig"])) from error
+    if problems:
+        raise Refused("\n".join(problems))
+    recorders.append(Events(client, spec, namespace=settings.namespace))
+    serving = RayServe(settings.ray_url, token_file=settings.ray_token_file, namespace=settings.namespace)
+    return World(
         cluster=DeploymentCluster(client, namespace=settings.namespace),
-        serving=serving,
+        serving=opened.enter_context(closing(serving)),
         metrics=HttpMetrics(),
         recorder=Everyone(recorders),
         clock=clock,
         draw=random.random,
     )
-    try:
-        Loop(spec, world, interval_s=settings.interval_s, dry_run=settings.dry_run).run()
-    finally:
-        server.shutdown()
-        server.server_close()
-        serving.close()
-        client.close()
-        if journal is not None:
-            journal.close()

@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import prometheus_client
@@ -102,9 +103,13 @@ class Replica:
 
     def _table(self) -> dict[tuple[str, str], Callable[[Request], Awaitable[Response]]]:
         """What is answered, by method and path. Each POST asks the model for something, and is counted."""
-        answers = {("GET", ""): self._describe, ("GET", "/ready"): self._ready, ("POST", "/infer"): self._infer}
+        answers: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
+            ("GET", ""): self._describe,
+            ("GET", "/ready"): self._ready,
+            ("POST", "/infer"): self._infer,
+        }
         if isinstance(self._model, Embedder):
-            answers["POST", "/v1/embeddings"] = self._embeddings
+            answers["POST", "/v1/embeddings"] = partial(self._embeddings, self._model)
         return answers
 
     def _path(self, request: Request) -> str:
@@ -160,9 +165,8 @@ class Replica:
         reply = protocol.render_infer(self._config.name, metadata.version, parsed, tensors)
         return Response(reply.body, 200, dict(reply.headers))
 
-    async def _embeddings(self, request: Request) -> Response:
+    async def _embeddings(self, model: Embedder[Any], request: Request) -> Response:
         arrived_s = asyncio.get_running_loop().time()
-        model: Embedder[Any] = self._model  # type: ignore[assignment]  # routed here for embedders only
         body = await bodies.read(request, most_bytes=self._config.serving.max_body_bytes)
         dimensions = model.metadata.outputs[0].shape[-1]
         parsed = openai.parse_embeddings(protocol.parse_object(body), dimensions=dimensions)

@@ -6,19 +6,20 @@ an answer leaves when both are done, so latency follows the emulated device and 
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from vgpu.core import names
 from vgpu.core.share import UNITS_PER_GPU, SchedulerPolicy
 from vgpu.emulator.client import DeviceLost, EngineClient, EngineUnavailable
-from vgpu.emulator.framebuffer import FramebufferExhausted
 
 Answer = TypeVar("Answer")
 
 EMULATED, REAL = "emulated", "real"
 HIGHEST_PORT = 65535
+MOST_MIB = 1 << 20
+MOST_COST_RATIO = 1000
 
 
 class SlotError(Exception):
@@ -67,64 +68,75 @@ class Engine(Protocol):
 
 def from_environment(environment: Mapping[str, str]) -> Slot:
     """Read the slot. Raises `SlotError` naming every variable that is missing or wrong."""
-    problems: list[str] = []
+    given = _Variables(environment)
+    kind = given.one_of(names.ENV_DEVICE_KIND, (EMULATED, REAL))
+    host, port = given.address(names.ENV_METRICS_ADDRESS)
+    slot = Slot(
+        slot_id=given.text(names.ENV_SLOT_ID),
+        profile=given.text(names.ENV_SLOT_PROFILE),
+        units=given.whole(names.ENV_SLOT_UNITS, UNITS_PER_GPU),
+        framebuffer_mib=given.whole(names.ENV_SLOT_FRAMEBUFFER_MIB, MOST_MIB),
+        policy=SchedulerPolicy(given.one_of(names.ENV_SLOT_POLICY, tuple(SchedulerPolicy))),
+        device_kind=kind,
+        emulator_socket=given.text(names.ENV_EMULATOR_SOCKET) if kind == EMULATED else None,
+        cost_ratio=given.ratio(names.ENV_EMULATED_COST_RATIO, "1"),
+        metrics_host=host,
+        metrics_port=port,
+        worker=given.text(names.ENV_WORKER),
+    )
+    if given.problems:
+        message = "this worker has no usable slot: " + "; ".join(given.problems)
+        raise SlotError(f"{message}. The kubelet sets these from the pod's slot; see vgpu/core/names.py")
+    return slot
 
-    def text(name: str) -> str:
-        value = environment.get(name, "")
+
+@dataclass(slots=True)
+class _Variables:
+    """Takes typed values out of an environment; what is wrong joins `problems` and a harmless value stands in."""
+
+    environment: Mapping[str, str]
+    problems: list[str] = field(default_factory=list)
+
+    def text(self, name: str) -> str:
+        value = self.environment.get(name, "")
         if not value:
-            problems.append(f"{name} is not set")
+            self.problems.append(f"{name} is not set")
         return value
 
-    def whole(name: str, most: int) -> int:
-        value = text(name)
-        if value.isdecimal() and 1 <= int(value) <= most:
-            return int(value)
+    def one_of(self, name: str, options: Sequence[str]) -> str:
+        return self._checked(name, options[0], lambda value: value in options, f"one of {', '.join(options)}")
+
+    def whole(self, name: str, most: int) -> int:
+        def fits(value: str) -> bool:
+            return value.isdecimal() and 1 <= int(value) <= most
+
+        return int(self._checked(name, "1", fits, f"1 to {most}"))
+
+    def address(self, name: str) -> tuple[str, int]:
+        def is_address(value: str) -> bool:
+            host, _, port = value.rpartition(":")
+            return bool(host) and port.isdecimal() and int(port) <= HIGHEST_PORT
+
+        host, _, port = self._checked(name, "localhost:0", is_address, "host:port").rpartition(":")
+        return host, int(port)
+
+    def ratio(self, name: str, default: str) -> float:
+        value = self.environment.get(name, default)
+        try:
+            ratio = float(value)
+        except ValueError:
+            ratio = 0.0
+        if not 0 < ratio <= MOST_COST_RATIO:
+            self.problems.append(f"{name} is {value!r}; expected above 0, at most {MOST_COST_RATIO}")
+        return ratio
+
+    def _checked(self, name: str, stand_in: str, is_right: Callable[[str], bool], expected: str) -> str:
+        value = self.text(name)
+        if is_right(value):
+            return value
         if value:
-            problems.append(f"{name} is {value!r}; expected 1 to {most}")
-        return 1
-
-    policy = text(names.ENV_SLOT_POLICY)
-    if policy and policy not in set(SchedulerPolicy):
-        problems.append(f"{names.ENV_SLOT_POLICY} is {policy!r}; expected one of {', '.join(SchedulerPolicy)}")
-    kind = text(names.ENV_DEVICE_KIND)
-    if kind and kind not in (EMULATED, REAL):
-        problems.append(f"{names.ENV_DEVICE_KIND} is {kind!r}; expected {EMULATED} or {REAL}")
-    socket = text(names.ENV_EMULATOR_SOCKET) if kind == EMULATED else None
-    address = text(names.ENV_METRICS_ADDRESS)
-    host, _, port = address.rpartition(":")
-    if address and not (host and port.isdecimal() and int(port) <= HIGHEST_PORT):
-        problems.append(f"{names.ENV_METRICS_ADDRESS} is {address!r}; expected host:port")
-    slot_id, profile = text(names.ENV_SLOT_ID), text(names.ENV_SLOT_PROFILE)
-    units = whole(names.ENV_SLOT_UNITS, UNITS_PER_GPU)
-    framebuffer_mib = whole(names.ENV_SLOT_FRAMEBUFFER_MIB, 1 << 20)
-    worker = text(names.ENV_WORKER)
-    cost_ratio = _ratio(environment.get(names.ENV_EMULATED_COST_RATIO, "1"), problems)
-    if problems:
-        message = "this worker has no usable slot: " + "; ".join(problems)
-        raise SlotError(f"{message}. The kubelet sets these from the pod's slot; see vgpu/core/names.py")
-    return Slot(
-        slot_id=slot_id,
-        profile=profile,
-        units=units,
-        framebuffer_mib=framebuffer_mib,
-        policy=SchedulerPolicy(policy),
-        device_kind=kind,
-        emulator_socket=socket,
-        cost_ratio=cost_ratio,
-        metrics_host=host,
-        metrics_port=int(port),
-        worker=worker,
-    )
-
-
-def _ratio(text: str, problems: list[str]) -> float:
-    try:
-        ratio = float(text)
-    except ValueError:
-        ratio = 0.0
-    if not 0 < ratio <= 1000:
-        problems.append(f"{names.ENV_EMULATED_COST_RATIO} is {text!r}; expected above 0, at most 1000")
-    return ratio
+            self.problems.append(f"{name} is {value!r}; expected {expected}")
+        return stand_in
 
 
 def open_engine(slot: Slot, *, framebuffer_mib: int) -> Engine:
@@ -138,7 +150,7 @@ def open_engine(slot: Slot, *, framebuffer_mib: int) -> Engine:
     client = EngineClient(slot.emulator_socket, slot.slot_id)
     try:
         client.allocate(framebuffer_mib)
-    except (FramebufferExhausted, EngineUnavailable, DeviceLost):
+    except (MemoryError, EngineUnavailable, DeviceLost):
         client.close()
         raise
     return EmulatedEngine(client, cost_ratio=slot.cost_ratio)

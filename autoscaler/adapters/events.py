@@ -36,10 +36,12 @@ class Events:
         pool = self._pools[decision.model]
         # `kubectl describe` asks for the Events of one uid: without it they are only in `kubectl get events`.
         uid = self._client.read(kube.DEPLOYMENTS, pool, self._namespace)["metadata"]["uid"]
-        self._client.record_event(
-            kube.Subject(kind="Deployment", name=pool, namespace=self._namespace, uid=uid, api_version="apps/v1"),
+        event = kube.Event(
+            subject=kube.Subject(
+                kind="Deployment", name=pool, namespace=self._namespace, uid=uid, api_version="apps/v1"
+            ),
             reason="ScaledUp" if decision.count > decision.current else "ScaledDown",
             message=decision.sentence(),
             component=COMPONENT,
-            wall=datetime.now(UTC),
         )
+        self._client.record_event(event, wall=datetime.now(UTC))

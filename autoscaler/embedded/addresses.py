@@ -48,7 +48,9 @@ def choose(wanted: dict[str, int]) -> Ports:
     if problems:
         raise PortsInUse("\n".join(problems))
     names = [field.name for field in fields(Ports) if field.name not in wanted]
-    return Ports(**wanted, **dict(zip(names, _free_ports(len(names)), strict=True)))
+    # A free port may be one of the wanted ones, for nobody listens there yet.
+    free = [port for port in _free_ports(len(fields(Ports))) if port not in numbers]
+    return Ports(**wanted, **dict(zip(names, free, strict=False)))
 
 
 def _why_not(port: int, times_wanted: int) -> str | None:

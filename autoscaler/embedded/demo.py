@@ -1,58 +1,19 @@
-"""`demo`: an overload on one replica, and how scale-out to other slots ends it. Measures what clients felt throughout."""
+"""Drives the load of a demo and watches: what clients feel from its own thread, what the autoscaler does from this."""
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import httpx
 
 from autoscaler.embedded.installation import Installation
-from autoscaler.embedded.processes import ProcessFailed
-from autoscaler.embedded.timeline import Scene, Timeline, largest_p95_ms
+from autoscaler.embedded.timeline import Scene, Timeline
 from autoscaler.load import client, schedule
 from autoscaler.load.schedule import Step
 
 WATCH_S = 1.0
-WINDOW_S = 4.0
-# The last part of the overload counts as "after": long enough for hundreds of requests, and the queue is gone by then.
-AFTER_RATIO = 0.3
-WARM_S = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What `demo.json` holds. Latencies are what clients felt, from the moment a request was due."""
-
-    model: str
-    device_kind: str
-    objective_p95_ms: float
-    p95_before_ms: float | None
-    """At the first step's load."""
-    p95_peak_ms: float | None
-    """The worst four seconds of the overload."""
-    p95_after_ms: float | None
-    """The last part of the overload, with the load unchanged."""
-    replicas_before: int
-    replicas_after: int
-    nodes_used_before: tuple[str, ...]
-    nodes_used_after: tuple[str, ...]
-    requests_total: int
-    requests_failed: int
-    seconds_to_recover: float | None
-    """From the load step until p95 is under its objective and stays there."""
-    last_decision: str
-    steps: tuple[Step, ...]
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether p95 came back under its objective."""
-        return self.p95_after_ms is not None and self.p95_after_ms <= self.objective_p95_ms
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "succeeded": self.succeeded}
 
 
 def drive(
@@ -64,72 +25,36 @@ def drive(
     timeline: Timeline,
     show: Callable[[float], None],
 ) -> None:
-    """Run the load to its end, watching. Raises `ProcessFailed` when the installation breaks meanwhile."""
-    stop = asyncio.Event()
-    target = client.Target(installation.url, model)
-    due = schedule.arrivals(steps, seed=seed)
-
-    async def send() -> None:
-        await client.drive(target, due, record=timeline.add_sample, texts=client.sentences(), stop=stop)
-
-    loop = asyncio.new_event_loop()
-    sender = threading.Thread(target=loop.run_until_complete, args=(send(),), daemon=True)
+    """Run the load to its end. Raises `ProcessFailed` when the installation breaks meanwhile."""
+    stop = threading.Event()
+    sending = client.drive(
+        client.Target(installation.url, model),
+        schedule.arrivals(steps, seed=seed),
+        record=timeline.add_sample,
+        texts=client.sentences(),
+        stop=stop,
+    )
     began_s = time.monotonic()
-    sender.start()
+    sender = ThreadPoolExecutor(1, thread_name_prefix="load")
+    load = sender.submit(asyncio.run, sending)
     try:
-        while sender.is_alive():
-            sender.join(WATCH_S)
+        while not load.done():
+            wait([load], timeout=WATCH_S)
             installation.check()
-            watch(installation, timeline, time.monotonic() - began_s)
+            look(installation.autoscaler_url, timeline, time.monotonic() - began_s)
             show(time.monotonic() - began_s)
-    except (ProcessFailed, KeyboardInterrupt):
-        loop.call_soon_threadsafe(stop.set)
-        raise
+        load.result()
+    finally:
+        # Requests in flight are not waited for: the system that would answer them is being stopped.
+        stop.set()
+        sender.shutdown(wait=False)
 
 
-def watch(installation: Installation, timeline: Timeline, at_s: float) -> None:
+def look(autoscaler_url: str, timeline: Timeline, at_s: float) -> None:
     """Take one look at the autoscaler; a look that fails is left out."""
     try:
-        answer = httpx.get(f"{installation.autoscaler_url}/v1/state", timeout=2)
+        answer = httpx.get(f"{autoscaler_url}/v1/state", timeout=2, trust_env=False)
     except httpx.HTTPError:
         return
     if answer.status_code == httpx.codes.OK:
         timeline.add_scene(Scene(at_s, answer.json()))
-
-
-def outcome(timeline: Timeline, *, model: str, steps: tuple[Step, ...]) -> Outcome:
-    """The comparison before and after scale-out. Raises `ProcessFailed` where nothing was seen."""
-    overload_s = sum(step.duration_s for step in steps[:-1])
-    end_s = overload_s + steps[-1].duration_s
-    before = [scene for scene in timeline.scenes if scene.at_s <= overload_s]
-    if not before or not timeline.samples:
-        raise ProcessFailed("the autoscaler's state could not be read while the load ran; see the logs")
-    last = timeline.scenes[-1]
-    windows = [(at_s, summary) for at_s, summary in timeline.windows(WINDOW_S) if at_s >= overload_s]
-    objective_ms = float(last.model(model)["objective_p95_ms"])
-    missed = [at_s for at_s, summary in windows if summary.p95_ms is None or summary.p95_ms > objective_ms]
-    after = timeline.between(end_s - AFTER_RATIO * steps[-1].duration_s, end_s)
-    recovered = after.p95_ms is not None and after.p95_ms <= objective_ms
-    return Outcome(
-        model=model,
-        device_kind="emulated",
-        objective_p95_ms=objective_ms,
-        p95_before_ms=timeline.between(WARM_S, overload_s).p95_ms,
-        p95_peak_ms=largest_p95_ms(windows),
-        p95_after_ms=after.p95_ms,
-        replicas_before=before[0].model(model)["replicas_running"] or 0,
-        replicas_after=last.model(model)["replicas_running"] or 0,
-        nodes_used_before=tuple(before[0].nodes_used(model)),
-        nodes_used_after=tuple(last.nodes_used(model)),
-        requests_total=len(timeline.samples),
-        requests_failed=sum(sample.failed for sample in timeline.samples),
-        seconds_to_recover=round(max(missed, default=overload_s) + WINDOW_S / 2 - overload_s, 1) if recovered else None,
-        last_decision=_last_change(timeline, model),
-        steps=steps,
-    )
-
-
-def _last_change(timeline: Timeline, model: str) -> str:
-    """The sentence of the last decision that changed the count, or the last one of all."""
-    sentences = [scene.model(model)["decision"] for scene in timeline.scenes]
-    return next((text for text in reversed(sentences) if ": from " in text), sentences[-1])

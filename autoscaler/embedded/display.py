@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from autoscaler.embedded.demo import Outcome
+from autoscaler.embedded.outcome import Outcome
 from autoscaler.embedded.timeline import Timeline
 
 RECENT_S = 6.0
@@ -90,7 +90,7 @@ def conclude(console: Console, outcome: Outcome) -> None:
         console.print(f"[green]p95 came back under its objective {outcome.seconds_to_recover:g} s after the step[/]")
     else:
         console.print("[red]p95 did not come back under its objective[/]")
-    console.print(f"why: {outcome.last_decision}", highlight=False)
+    console.print(f"why: {outcome.last_decision}", highlight=False, markup=False)
 
 
 def ms(value: float | None) -> str:

@@ -91,7 +91,7 @@ def default() -> Fleet:
 def load(path: Path) -> Fleet:
     """Read a fleet file. Raises `FleetError` listing every problem."""
     try:
-        return Fleet.model_validate(yaml.safe_load(path.read_text()))
+        return Fleet.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise FleetError(f"{path}: {error.strerror}; give a readable fleet file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

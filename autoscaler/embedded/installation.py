@@ -71,11 +71,14 @@ class Installation:
         self.url = f"http://{HOST}:{plan.ports.http}"
         self.autoscaler_url = f"http://{HOST}:{plan.ports.autoscaler}"
         self.dashboard_url = f"http://{HOST}:{plan.ports.dashboard}"
+        self.ports = plan.ports
+        self.pools = tuple(pool.name for pool in plan.spec.pools)
         self._claim()
         # Unix sockets have at most 107 bytes for their path, and Ray's and HAProxy's take 80 of their own.
         self._scratch = Path(tempfile.mkdtemp(prefix="vgpu-"))
         self._token_file = self._scratch / "token"
-        self._children = Children(self.logs, self._ray_environment())
+        self.environment = self._ray_environment()
+        self._children = Children(self.logs, self.environment)
 
     def __enter__(self) -> Self:
         try:

@@ -1,23 +1,26 @@
 """Plays every emulated guest node: announces it, and runs each worker pod bound to it as a `ray start` process.
 
-Only `ray start` is ever run, whatever a pod asks for: the stand-in is no way to run commands on this machine. A pod has
-an address of its own in 127/8, so workers keep their one metrics port, as they do on a cluster.
+Only `ray start` against this installation's own head is ever run, whatever a pod asks for, and only with the slot's
+environment: the stand-in is no way to run commands on this machine. A pod has an address of its own in 127/8, so
+workers keep their one metrics port, as they do on a cluster. What the API could not be told is told again.
 """
 
 import logging
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from autoscaler.adapters.cluster import WORKER_METRICS_PORT
-from autoscaler.adapters.ray_serve import RayServe
 from autoscaler.embedded import pods
 from autoscaler.embedded.fleet import Card, Fleet, card_uuid, slot_uuid
-from autoscaler.embedded.processes import Children, kill_session
-from autoscaler.embedded.worker import Start, Worker
+from autoscaler.embedded.pods import Stage
+from autoscaler.embedded.processes import Children, Command
+from autoscaler.embedded.worker import Worker
 from autoscaler.ports import Unavailable
 from vgpu.adapters import kube
 from vgpu.adapters.kube_verbs import Json, Selection
@@ -28,9 +31,18 @@ log = logging.getLogger(__name__)
 
 PASS_S = 0.25
 HEARTBEAT_S = 10.0
+ANNOUNCE_AGAIN_S = 1.0
 RAY_POLL_S = 0.5
+RAY = Path(sys.executable).with_name("ray")
 CONTAINER = [sys.executable, "-m", "autoscaler.embedded.container"]
 KUBELET_VERSION = "v1.34.0-emulated"
+
+
+class RayNodes(Protocol):
+    """Where the kubelet sees that a worker's Ray node has joined; `RayServe` is one."""
+
+    def workers_by_ray_node(self) -> Mapping[str, str]:
+        """Ray nodes that are alive, by id, with the worker pod each runs in. Raises `Unavailable`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,43 +53,51 @@ class Machine:
     scratch: Path
     ray_ip: str
     children: Children
+    ray: Path = RAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """One emulated node: its place among all, and the card below it."""
+
+    index: int
+    card_index: int
+    card: Card
 
 
 class Kubelet:
     """Reconciles pods with processes, pass by pass, in one thread."""
 
-    def __init__(self, client: kube.Kube, serving: RayServe, machine: Machine) -> None:
+    def __init__(self, client: kube.Kube, ray_nodes: RayNodes, machine: Machine) -> None:
         self._client = client
-        self._serving = serving
+        self._ray_nodes = ray_nodes
         self._machine = machine
-        self._cards: dict[str, tuple[int, Card]] = {
-            node: (index, card) for index, card in enumerate(machine.fleet.cards) for node in card.nodes
+        cards = [(index, card, node) for index, card in enumerate(machine.fleet.cards) for node in card.nodes]
+        self._guests = {
+            node: Guest(index=place, card_index=index, card=card) for place, (index, card, node) in enumerate(cards)
         }
+        self._announced: set[str] = set()
         self._pods: dict[str, Json] = {}
+        """By uid, as the watch last gave them; a pod made anew under an old name is another pod."""
         self._workers: dict[str, Worker] = {}
+        self._refused: set[str] = set()
+        self._joined: dict[str, frozenset[str]] = {}
+        self._next_heartbeat_s = self._next_poll_s = float("-inf")
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._stopped = threading.Event()
 
     def run(self) -> None:
         """Announce the nodes and keep their pods running until stopped."""
-        for node in self._cards:
-            self._announce(node)
         watch = self._client.watch(Selection(kind=kube.PODS))
-        threading.Thread(target=self._follow, args=(watch,), daemon=True).start()
-        heartbeat_s = ray_s = time.monotonic()
-        joined: frozenset[str] = frozenset()
+        threading.Thread(target=self._follow, args=(watch,), name="pods", daemon=True).start()
         while not self._stopped.is_set():
+            now_s = time.monotonic()
+            self._keep_nodes(now_s)
+            self._poll_ray(now_s)
+            self._reconcile(now_s)
             self._changed.wait(PASS_S)
             self._changed.clear()
-            now_s = time.monotonic()
-            if now_s - ray_s >= RAY_POLL_S:
-                ray_s, joined = now_s, self._joined(joined)
-            if now_s - heartbeat_s >= HEARTBEAT_S:
-                heartbeat_s = now_s
-                for node in self._cards:
-                    self._heartbeat(node)
-            self._reconcile(now_s, joined)
         watch.stop()
 
     def stop(self) -> None:
@@ -89,79 +109,110 @@ class Kubelet:
         for delta in watch.deltas():
             if not delta.item:
                 continue
-            key = objects.pod_key(delta.item)
+            uid = delta.item["metadata"]["uid"]
             with self._lock:
                 if delta.kind == "deleted":
-                    self._pods.pop(key, None)
+                    self._pods.pop(uid, None)
                 else:
-                    self._pods[key] = delta.item
+                    self._pods[uid] = delta.item
             self._changed.set()
 
-    def _joined(self, known: frozenset[str]) -> frozenset[str]:
-        """Worker pods whose Ray node is alive; what was last known where Ray does not answer."""
-        if not self._workers:
-            return frozenset()
+    def _keep_nodes(self, now_s: float) -> None:
+        """Announce what is not announced, and say of the rest that it is alive."""
+        if now_s < self._next_heartbeat_s:
+            return
+        for node in self._guests:
+            try:
+                if node not in self._announced:
+                    self._announce(node)
+                status = pods.node_status(self._guests[node].index, _now(), KUBELET_VERSION)
+                self._client.set_node_status(node, status)
+                self._announced.add(node)
+            except (kube.Unavailable, kube.NotFound, kube.Conflict) as error:
+                log.warning("node %s: %s", node, error)
+                self._announced.discard(node)
+        all_known = len(self._announced) == len(self._guests)
+        self._next_heartbeat_s = now_s + (HEARTBEAT_S if all_known else ANNOUNCE_AGAIN_S)
+
+    def _announce(self, node: str) -> None:
+        """Create the Node object, or take over the one that is there."""
+        guest = self._guests[node]
+        labels = {
+            "kubernetes.io/hostname": node,
+            names.LABEL_PROFILE: guest.card.profile,
+            names.LABEL_PHYSICAL_GPU: card_uuid(guest.card_index),
+            names.LABEL_SCHEDULER_POLICY: str(guest.card.policy),
+            names.LABEL_DEVICE_KIND: "emulated",
+        }
+        manifest = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": labels}}
         try:
-            return frozenset(filter(None, self._serving.workers_by_ray_node().values()))
+            self._client.create(kube.NODES, manifest)
+        except kube.Conflict:
+            self._client.label_node(node, labels)
+
+    def _poll_ray(self, now_s: float) -> None:
+        """Ask which Ray nodes are alive, while a worker waits for its own; keep the last answer without one."""
+        is_awaited = any(worker.stage is Stage.STARTING for worker in self._workers.values())
+        if not is_awaited or now_s < self._next_poll_s:
+            return
+        self._next_poll_s = now_s + RAY_POLL_S
+        try:
+            workers = self._ray_nodes.workers_by_ray_node()
         except Unavailable as error:
             log.warning("%s", error)
-            return known
-
-    def _reconcile(self, now_s: float, joined: frozenset[str]) -> None:
-        with self._lock:
-            bound = {key: pod for key, pod in self._pods.items() if pod["spec"].get("nodeName") in self._cards}
-        for key in [key for key in self._workers if key not in bound]:
-            kill_session(self._workers.pop(key).child.process)  # deleted by force: nobody waits for it
-        for key, pod in sorted(bound.items()):
-            try:
-                worker = self._workers.get(key)
-                if worker is None and "deletionTimestamp" not in pod["metadata"]:
-                    self._start(key, pod, now_s)
-                elif worker is None and "deletionTimestamp" in pod["metadata"]:
-                    self._forget(pod)
-                elif worker is not None:
-                    self._advance(key, pod, worker, now_s, joined)
-            except kube.Unavailable as error:
-                log.warning("pod %s: %s", key, error)
-            except (kube.NotFound, kube.Conflict) as error:
-                log.info("pod %s changed meanwhile: %s", key, error)
-
-    def _start(self, key: str, pod: Json, now_s: float) -> None:
-        if (refusal := pods.refusal(pod)) is not None:
-            self._write_status(pod, pods.failed_status(refusal, _now()))
             return
-        start = self._start_of(pod)
-        self._workers[key] = Worker.launch(start, self._machine.children, now_s)
-        self._write_status(pod, pods.starting_status(start.ip, _now(), restarts=0))
+        joined: dict[str, frozenset[str]] = {}
+        for ray_node, worker in workers.items():
+            joined[worker] = joined.get(worker, frozenset()) | {ray_node}
+        self._joined = joined
 
-    def _advance(self, key: str, pod: Json, worker: Worker, now_s: float, joined: frozenset[str]) -> None:
-        name = pod["metadata"]["name"]
-        if "deletionTimestamp" in pod["metadata"]:
-            if worker.end(now_s, grace_s=float(pod["metadata"].get("deletionGracePeriodSeconds", 30))):
-                del self._workers[key]
-                self._forget(pod)
-        elif worker.has_died:
-            if worker.restart_is_due(now_s):
-                worker.restart(self._machine.children, now_s)
-                status = pods.starting_status(worker.start.ip, _now(), restarts=worker.restarts)
-            elif not worker.is_announced_dead:
-                worker.is_announced_dead = True
-                log.warning("worker %s ended with status %s", name, worker.child.process.returncode)
-                status = pods.crashed_status(worker.start.ip, _now(), restarts=worker.restarts)
-            else:
-                return
-            self._write_status(pod, status)
-        elif worker.is_starting and name in joined:
-            worker.is_starting = False
-            self._write_status(pod, pods.ready_status(worker.start.ip, _now(), restarts=worker.restarts))
+    def _reconcile(self, now_s: float) -> None:
+        with self._lock:
+            bound = {uid: pod for uid, pod in self._pods.items() if pod["spec"].get("nodeName") in self._guests}
+        for uid in self._workers.keys() - bound.keys():
+            self._workers.pop(uid).end(now_s, grace_s=0)  # deleted by force: nobody waits for it
+        self._refused &= bound.keys()
+        for uid, pod in bound.items():
+            try:
+                self._tend(uid, pod, now_s)
+            except kube.Unavailable as error:
+                log.warning("pod %s: %s", objects.pod_key(pod), error)
+            except (kube.NotFound, kube.Conflict) as error:
+                log.info("pod %s changed meanwhile: %s", objects.pod_key(pod), error)
 
-    def _start_of(self, pod: Json) -> Start:
-        node = pod["spec"]["nodeName"]
-        position, card = self._cards[node]
+    def _tend(self, uid: str, pod: Json, now_s: float) -> None:
+        """Bring one pod's process and status closer to what they should be."""
+        about, worker = pod["metadata"], self._workers.get(uid)
+        if "deletionTimestamp" in about:
+            grace_s = float(about.get("deletionGracePeriodSeconds", pods.GRACE_S))
+            if worker is None or worker.end(now_s, grace_s=grace_s):
+                self._workers.pop(uid, None)
+                # The process is gone: let the API forget the pod.
+                self._client.delete(kube.PODS, about["name"], about["namespace"], grace_s=0, uid=uid)
+        elif worker is not None:
+            worker.join(self._joined.get(about["name"], frozenset()))
+            worker.watch(now_s)
+            self._report(pod, worker)
+        elif (why := pods.refusal(pod, ray_ip=self._machine.ray_ip)) is None:
+            self._workers[uid] = self._launch(pod)
+            self._report(pod, self._workers[uid])
+        elif uid not in self._refused:
+            self._write_status(pod, pods.status(Stage.REFUSED, ip=self._ip(pod), now=_now(), message=why))
+            self._refused.add(uid)
+
+    def _report(self, pod: Json, worker: Worker) -> None:
+        """Tell the API where the worker is, if it does not know."""
+        known = (worker.stage, worker.restarts)
+        if worker.reported != known:
+            self._write_status(pod, pods.status(worker.stage, ip=worker.ip, now=_now(), restarts=worker.restarts))
+            worker.reported = known
+
+    def _launch(self, pod: Json) -> Worker:
+        machine, name, node = self._machine, pod["metadata"]["name"], pod["spec"]["nodeName"]
+        card, ip = self._guests[node].card, self._ip(pod)
         slot_id = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_SLOT, f"{node}/0")
-        ip = pods.address(list(self._cards).index(node), pod["metadata"]["uid"])
         environment = {
-            names.ENV_WORKER: pod["metadata"]["name"],
+            names.ENV_WORKER: name,
             names.ENV_SLOT_ID: slot_id,
             names.ENV_SLOT_PROFILE: card.profile,
             names.ENV_SLOT_UNITS: str(card.shape.units),
@@ -170,47 +221,21 @@ class Kubelet:
             names.ENV_SLOT_POLICY: str(card.policy),
             names.ENV_DEVICE_KIND: "emulated",
             names.ENV_VISIBLE_DEVICES: slot_uuid(slot_id),
-            names.ENV_EMULATOR_SOCKET: str(self._machine.scratch / f"gpu-{position}.sock"),
-            names.ENV_EMULATED_COST_RATIO: str(self._machine.fleet.cost_ratio),
+            names.ENV_EMULATOR_SOCKET: str(machine.scratch / f"gpu-{self._guests[node].card_index}.sock"),
+            names.ENV_EMULATED_COST_RATIO: str(machine.fleet.cost_ratio),
             names.ENV_METRICS_ADDRESS: f"{ip}:{WORKER_METRICS_PORT}",
-            **pods.environment(pod),
         }
-        command = CONTAINER + pods.ray_command(
-            pod, ray_ip=self._machine.ray_ip, slot_label=card.profile, scratch=self._machine.scratch
+        ray = pods.ray_command(
+            pod, ray=machine.ray, ray_ip=machine.ray_ip, slot_label=card.profile, scratch=machine.scratch
         )
-        return Start(name=pod["metadata"]["name"], ip=ip, command=tuple(command), environment=environment)
+        command = Command(name=name, arguments=[*CONTAINER, *ray], environment=environment)
+        return Worker.launch(command, ip, machine.children)
 
-    def _announce(self, node: str) -> None:
-        """Create the Node object, or take over the one that is there."""
-        position, card = self._cards[node]
-        labels = {
-            "kubernetes.io/hostname": node,
-            names.LABEL_PROFILE: card.profile,
-            names.LABEL_PHYSICAL_GPU: card_uuid(position),
-            names.LABEL_SCHEDULER_POLICY: str(card.policy),
-            names.LABEL_DEVICE_KIND: "emulated",
-        }
-        manifest = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": labels}}
-        try:
-            self._client.create(kube.NODES, manifest)
-        except kube.Conflict:
-            self._client.label_node(node, labels)
-        self._heartbeat(node)
-
-    def _heartbeat(self, node: str) -> None:
-        index = list(self._cards).index(node)
-        try:
-            self._client.set_node_status(node, pods.node_status(index, _now(), KUBELET_VERSION))
-        except (kube.Unavailable, kube.NotFound, kube.Conflict) as error:
-            log.warning("heartbeat of %s: %s", node, error)
+    def _ip(self, pod: Json) -> str:
+        return pods.address(self._guests[pod["spec"]["nodeName"]].index, pod["metadata"]["uid"])
 
     def _write_status(self, pod: Json, status: Json) -> None:
         self._client.set_pod_status(pod["metadata"]["name"], pod["metadata"]["namespace"], status)
-
-    def _forget(self, pod: Json) -> None:
-        """The process is gone: let the API forget the pod."""
-        about = pod["metadata"]
-        self._client.delete(kube.PODS, about["name"], about["namespace"], grace_s=0, uid=about["uid"])
 
 
 def _now() -> str:

@@ -1,7 +1,8 @@
-"""The JSON of worker pods and of their status, as the embedded kubelet reads and writes it. Pure."""
+"""The JSON of worker pods and nodes, as the embedded kubelet reads and writes it. Pure."""
 
-import sys
-from collections.abc import Mapping
+import re
+from collections.abc import Sequence
+from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,18 @@ from vgpu.core import names
 
 Json = dict[str, Any]
 
-RAY_START = ("ray", "start")
 WORKER_CONTAINER = "worker"
+IMAGE = "vgpu-serve/serving:0.1.0"
 GRACE_S = 60
+
+
+class Stage(StrEnum):
+    """Where a worker is, in the kubelet's words."""
+
+    STARTING = "ContainerCreating"
+    READY = "Running"
+    CRASHED = "CrashLoopBackOff"
+    REFUSED = "CreateContainerError"
 
 
 def pool_manifest(name: str, *, namespace: str, slot_label: str, replicas: int, ray_address: str) -> Json:
@@ -20,8 +30,8 @@ def pool_manifest(name: str, *, namespace: str, slot_label: str, replicas: int, 
     labels = {names.LABEL_POOL: name, "app.kubernetes.io/name": "vgpu-serve", "app.kubernetes.io/component": "worker"}
     container = {
         "name": WORKER_CONTAINER,
-        "image": "vgpu-serve/serving:0.1.0",
-        "command": [*RAY_START, f"--address={ray_address}", "--block"],
+        "image": IMAGE,
+        "command": ["ray", "start", f"--address={ray_address}", "--block"],
         "resources": {"limits": {names.RESOURCE_GPU: "1"}, "requests": {names.RESOURCE_GPU: "1"}},
     }
     spec = {
@@ -42,31 +52,24 @@ def pool_manifest(name: str, *, namespace: str, slot_label: str, replicas: int, 
     }
 
 
-def refusal(pod: Json) -> str | None:
+def refusal(pod: Json, *, ray_ip: str) -> str | None:
     """Why the embedded kubelet does not run this pod, or None."""
-    containers = pod["spec"]["containers"]
-    if len(containers) != 1 or tuple(containers[0].get("command") or ())[:2] != RAY_START:
-        return "the embedded kubelet runs pods of one container whose command is `ray start`, nothing else"
-    return None
+    commands = [container.get("command") or [] for container in pod["spec"]["containers"]]
+    allowed = rf"ray start --address={re.escape(ray_ip)}:[0-9]+ --block"
+    if len(commands) == 1 and re.fullmatch(allowed, " ".join(commands[0])):
+        return None
+    return f"the embedded kubelet runs one container of `ray start --address={ray_ip}:PORT --block`, nothing else"
 
 
-def environment(pod: Json) -> Mapping[str, str]:
-    """The container's own variables that have plain values."""
-    entries = pod["spec"]["containers"][0].get("env") or ()
-    return {entry["name"]: entry["value"] for entry in entries if "value" in entry}
-
-
-def ray_command(pod: Json, *, ray_ip: str, slot_label: str, scratch: Path) -> list[str]:
+def ray_command(pod: Json, *, ray: Path, ray_ip: str, slot_label: str, scratch: Path) -> Sequence[str]:
     """The pod's `ray start`, with what one machine for all nodes needs: its address, no fixed ports, one slot.
 
     A folder of its own: Ray nodes that start at once in one folder take the same socket name (2.60), and one dies.
     """
-    given = pod["spec"]["containers"][0]["command"][2:]
     labels = f"{names.LABEL_PROFILE}={slot_label},{names.LABEL_WORKER}={pod['metadata']['name']}"
     return [
-        str(Path(sys.executable).with_name("ray")),
-        "start",
-        *given,
+        str(ray),
+        *pod["spec"]["containers"][0]["command"][1:],
         f"--node-ip-address={ray_ip}",
         f"--labels={labels}",
         f'--resources={{"{names.RAY_RESOURCE_SLOT}": 1}}',
@@ -82,14 +85,17 @@ def ray_command(pod: Json, *, ray_ip: str, slot_label: str, scratch: Path) -> li
 
 
 def address(node_index: int, uid: str) -> str:
-    """A pod's own loopback address: the second byte is the node's, the last two come from the pod's uid."""
+    """A pod's own loopback address: the second byte is the node's, the last two come from the pod's uid.
+
+    The third byte is never 0, for that is the node's own address.
+    """
     digest = sha256(uid.encode()).digest()
-    return f"127.{1 + node_index % 250}.{digest[0]}.{1 + digest[1] % 254}"
+    return f"127.{1 + node_index}.{1 + digest[0] % 254}.{1 + digest[1] % 254}"
 
 
 def node_address(node_index: int) -> str:
     """A node's own loopback address."""
-    return f"127.{1 + node_index % 250}.0.1"
+    return f"127.{1 + node_index}.0.1"
 
 
 def node_status(node_index: int, now: str, version: str) -> Json:
@@ -112,50 +118,31 @@ def node_status(node_index: int, now: str, version: str) -> Json:
     }
 
 
-def starting_status(ip: str, now: str, *, restarts: int) -> Json:
-    """The process is starting and its Ray node has not joined yet."""
-    state = {"waiting": {"reason": "ContainerCreating"}}
-    return _status("Pending", ip, now, is_ready=False, reason="ContainersNotReady", state=state, restarts=restarts)
-
-
-def ready_status(ip: str, now: str, *, restarts: int) -> Json:
-    """The Ray node has joined: a replica may come."""
-    state = {"running": {"startedAt": now}}
-    return _status("Running", ip, now, is_ready=True, reason=None, state=state, restarts=restarts)
-
-
-def crashed_status(ip: str, now: str, *, restarts: int) -> Json:
-    """The process ended and will be started again."""
-    state = {"waiting": {"reason": "CrashLoopBackOff"}}
-    return _status("Running", ip, now, is_ready=False, reason="ContainersNotReady", state=state, restarts=restarts)
-
-
-def failed_status(message: str, now: str) -> Json:
-    """The pod will never run here."""
-    return {"phase": "Failed", "reason": "Refused", "message": message, "startTime": now}
-
-
-def _status(phase: str, ip: str, now: str, *, is_ready: bool, reason: str | None, state: Json, restarts: int) -> Json:
-    ready = "True" if is_ready else "False"
-    conditions: list[Json] = [
-        {"type": "PodScheduled", "status": "True", "lastTransitionTime": now},
-        {"type": "Initialized", "status": "True", "lastTransitionTime": now},
-        {"type": "ContainersReady", "status": ready, "lastTransitionTime": now},
-        {"type": "Ready", "status": ready, "lastTransitionTime": now, **({"reason": reason} if reason else {})},
-    ]
+def status(stage: Stage, *, ip: str, now: str, restarts: int = 0, message: str = "") -> Json:
+    """A pod's status: READY once its Ray node has joined and a replica may come; `message` says why it is refused."""
+    is_ready = stage is Stage.READY
+    ready = {"status": str(is_ready), "lastTransitionTime": now}
+    ready |= {} if is_ready else {"reason": "ContainersNotReady"}
+    # Once started, a pod is Running also while its container starts again.
+    is_pending = stage is Stage.REFUSED or (stage is Stage.STARTING and not restarts)
+    waiting = {"reason": str(stage), **({"message": message} if message else {})}
     container = {
         "name": WORKER_CONTAINER,
-        "image": "vgpu-serve/serving:0.1.0",
+        "image": IMAGE,
         "imageID": "",
         "ready": is_ready,
         "started": is_ready,
         "restartCount": restarts,
-        "state": state,
+        "state": {"running": {"startedAt": now}} if is_ready else {"waiting": waiting},
     }
     return {
-        "phase": phase,
+        "phase": "Pending" if is_pending else "Running",
         "podIP": ip,
         "podIPs": [{"ip": ip}],
-        "conditions": conditions,
+        "conditions": [
+            {"type": "Initialized", "status": "True", "lastTransitionTime": now},
+            {"type": "ContainersReady", **ready},
+            {"type": "Ready", **ready},
+        ],
         "containerStatuses": [container],
     }

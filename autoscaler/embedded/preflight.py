@@ -5,12 +5,9 @@ import sys
 from pathlib import Path
 
 from autoscaler import config
+from autoscaler.refusal import Refused
 
 TIMEOUT_S = 120
-
-
-class Refused(Exception):
-    """The models file cannot be served; one line for each problem."""
 
 
 def check(models: Path) -> None:

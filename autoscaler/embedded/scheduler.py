@@ -6,7 +6,7 @@ come first, in their order; the rest is best fit.
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vgpu.adapters import kube
 from vgpu.adapters.kube_verbs import Json, Selection
@@ -18,25 +18,29 @@ from vgpu.core.profile import ProfileError, parse_profile
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 1.0
+Labels = Mapping[str, Mapping[str, str]]
+"""Every node's labels, by its name."""
 
-def choose(pod: Json, inventory: Inventory, preferred_nodes: Sequence[str]) -> Slot | str:
+
+def choose(pod: Json, inventory: Inventory, labels: Labels, preferred_nodes: Sequence[str]) -> Slot | str:
     """The slot for one unbound pod, or why there is none."""
     selector = pod["spec"].get("nodeSelector") or {}
-    label = selector.get(names.LABEL_PROFILE)
-    if label is None:
+    if names.LABEL_PROFILE not in selector:
         return f"the pod names no slot type; set nodeSelector {names.LABEL_PROFILE}"
     try:
-        profile = parse_profile(label)
-    except ProfileError as error:
+        profile = parse_profile(selector[names.LABEL_PROFILE])
+        if (count := objects.slots_requested(pod)) != 1:
+            return f"the pod asks for {count} slots; set limits {names.RESOURCE_GPU}: 1"
+    except (ProfileError, ValueError) as error:
         return str(error)
     ranks = {node: rank for rank, node in enumerate(preferred_nodes)}
-    labels = {node.name: dict(node.labels) for node in inventory.nodes}
 
     def ordering(candidate: Candidate) -> tuple[float, ...]:
         return (ranks.get(candidate.slot.node, len(ranks)), *packing.best_fit(candidate))
 
     def accept(slot: Slot) -> bool:
-        return all(labels[slot.node].get(key) == value for key, value in selector.items())
+        return selector.items() <= labels[slot.node].items()
 
     placement = packing.place(inventory, profile, 1, ordering=ordering, accept=accept)
     if placement.slots:
@@ -53,21 +57,21 @@ class Scheduler:
         self._changed = threading.Event()
         self._stopped = threading.Event()
         self._refused: dict[str, str] = {}
+        """Why each waiting pod, by uid, was told to wait."""
 
     def run(self) -> None:
         """Schedule until stopped. Watches tell when; every pass reads the whole cluster anew."""
         watches = [self._client.watch(Selection(kind=kind)) for kind in (kube.PODS, kube.NODES)]
-        threads = [threading.Thread(target=self._follow, args=(watch,), daemon=True) for watch in watches]
-        for thread in threads:
-            thread.start()
+        for watch in watches:
+            threading.Thread(target=self._follow, args=(watch,), name="scheduler-watch", daemon=True).start()
         while not self._stopped.is_set():
-            # A pass that failed is tried again after a second even if nothing changes.
-            self._changed.wait(1.0)
-            self._changed.clear()
             try:
                 self.schedule_all()
             except kube.Unavailable as error:
                 log.warning("cannot schedule now: %s", error)
+            # A pass that failed is tried again even if nothing changes.
+            self._changed.wait(RETRY_S)
+            self._changed.clear()
         for watch in watches:
             watch.stop()
 
@@ -83,47 +87,38 @@ class Scheduler:
             for pod in self._client.list(kube.PODS, fields="spec.nodeName=")
             if "deletionTimestamp" not in pod["metadata"]
         ]
-        for pod in sorted(waiting, key=lambda item: item["metadata"]["creationTimestamp"]):
-            self._schedule(pod)
+        uids = {pod["metadata"]["uid"] for pod in waiting}
+        self._refused = {uid: why for uid, why in self._refused.items() if uid in uids}
+        for pod in sorted(waiting, key=lambda item: str(item["metadata"]["creationTimestamp"])):
+            try:
+                self._schedule(pod)
+            except (kube.Conflict, kube.NotFound) as error:
+                log.info("%s changed meanwhile: %s", objects.pod_key(pod), error)
 
     def _schedule(self, pod: Json) -> None:
-        inventory = objects.parse_inventory(self._client.list(kube.NODES), self._client.list(kube.PODS)).inventory
-        slot = choose(pod, inventory, self._preferred_nodes(pod))
-        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-        if isinstance(slot, str):
-            self._refuse(pod, slot)
-            return
-        try:
+        """Bind one pod, or say once, on the pod, why it waits."""
+        nodes = self._client.list(kube.NODES)
+        inventory = objects.parse_inventory(nodes, self._client.list(kube.PODS)).inventory
+        labels = {node["metadata"]["name"]: node["metadata"].get("labels") or {} for node in nodes}
+        slot = choose(pod, inventory, labels, self._preferred_nodes(pod))
+        name, namespace, uid = (pod["metadata"][key] for key in ("name", "namespace", "uid"))
+        if isinstance(slot, Slot):
             annotations = {names.ANNOTATION_SLOT: slot.slot_id}
-            self._client.bind_pod(name, namespace, node=slot.node, annotations=annotations, uid=pod["metadata"]["uid"])
-            self._refused.pop(name, None)
+            self._client.bind_pod(name, namespace, node=slot.node, annotations=annotations, uid=uid)
             log.info("bound %s to %s", name, slot.slot_id)
-        except (kube.Conflict, kube.NotFound) as error:
-            log.info("%s changed meanwhile: %s", name, error)
+        elif self._refused.get(uid) != slot:
+            condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": slot}
+            self._client.set_pod_status(name, namespace, {"conditions": [condition]})
+            self._refused[uid] = slot
 
     def _preferred_nodes(self, pod: Json) -> tuple[str, ...]:
-        owners = pod["metadata"].get("ownerReferences") or ()
-        for owner in owners:
+        """What the autoscaler wrote on the pool's Deployment."""
+        for owner in pod["metadata"].get("ownerReferences") or ():
             if owner["kind"] == "Deployment":
-                try:
-                    deployment = self._client.read(kube.DEPLOYMENTS, owner["name"], pod["metadata"]["namespace"])
-                except kube.NotFound:
-                    return ()
+                deployment = self._client.read(kube.DEPLOYMENTS, owner["name"], pod["metadata"]["namespace"])
                 text = (deployment["metadata"].get("annotations") or {}).get(names.ANNOTATION_PREFERRED_NODES, "")
                 return tuple(node for node in text.split(",") if node)
         return ()
-
-    def _refuse(self, pod: Json, why: str) -> None:
-        """Say once, on the pod, why it waits."""
-        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-        if self._refused.get(name) == why:
-            return
-        self._refused[name] = why
-        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}
-        try:
-            self._client.set_pod_status(name, namespace, {"conditions": [condition]})
-        except (kube.Conflict, kube.NotFound) as error:
-            log.info("%s changed meanwhile: %s", name, error)
 
     def _follow(self, watch: Reflector) -> None:
         for _ in watch.deltas():

@@ -1,77 +1,80 @@
 """One worker pod's process: started, watched, started again with growing pauses, ended as a container is."""
 
+import logging
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from autoscaler.embedded.pods import Stage
 from autoscaler.embedded.processes import Child, Children, Command, kill_session
 
-# The kubelet's own rule: the first restart at once, then 10 s doubling to 5 minutes. Shorter here: a demo lasts minutes.
+log = logging.getLogger(__name__)
+
+# The kubelet's own rule: the first restart at once, then 10 s doubling to 5 minutes. Shorter here: demos last minutes.
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """How to start one worker."""
-
-    name: str
-    ip: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-
-    @property
-    def process(self) -> Command:
-        """The container's one process, logged under the pod's name."""
-        return Command(name=self.name, arguments=self.command, environment=self.environment)
-
-
 @dataclass(slots=True)
 class Worker:
-    """A running worker, and how often it had to be started."""
+    """A worker's process, and how often it had to be started."""
 
-    start: Start
+    command: Command
+    ip: str
+    children: Children
     child: Child
-    started_s: float
-    is_starting: bool = True
-    is_announced_dead: bool = False
     restarts: int = 0
+    ray_nodes: frozenset[str] = frozenset()
+    """Ray nodes this pod has been, the present one included: Ray lists a dead one as alive for a while."""
+    is_ready: bool = False
     died_s: float | None = None
     ending_s: float | None = None
+    reported: tuple[Stage, int] | None = None
+    """Stage and restarts as the API was last told."""
 
     @classmethod
-    def launch(cls, start: Start, children: Children, now_s: float) -> "Worker":
+    def launch(cls, command: Command, ip: str, children: Children) -> "Worker":
         """Start the process."""
-        return cls(start, children.start(start.process), now_s)
+        return cls(command, ip, children, children.start(command))
 
     @property
-    def has_died(self) -> bool:
-        return self.child.process.poll() is not None
+    def stage(self) -> Stage:
+        if self.died_s is not None:
+            return Stage.CRASHED
+        return Stage.READY if self.is_ready else Stage.STARTING
 
-    def restart_is_due(self, now_s: float) -> bool:
-        """Whether the pause after its end is over; what the container left behind is killed first."""
+    @property
+    def pause_s(self) -> float:
+        """How long the process stays down before its next start: 0, 1, 2, 4 … 60 s."""
+        return 0.0 if self.restarts == 0 else min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (self.restarts - 1))
+
+    def join(self, ray_nodes: frozenset[str]) -> None:
+        """Take in the pod's live Ray nodes: a new one makes the worker ready."""
+        if self.stage is Stage.STARTING and ray_nodes - self.ray_nodes:
+            self.ray_nodes |= ray_nodes
+            self.is_ready = True
+
+    def watch(self, now_s: float) -> None:
+        """Notice that the process has ended, and start it again, in the same pod and slot, when its pause is over."""
+        if self.child.process.poll() is None:
+            return
         if self.died_s is None:
-            kill_session(self.child.process)
-            self.died_s = now_s
-            self.is_starting = False
-        pause_s = 0.0 if self.restarts == 0 else min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self.restarts - 1))
-        return now_s - self.died_s >= pause_s
-
-    def restart(self, children: Children, now_s: float) -> None:
-        """Start it again in the same pod, on the same slot."""
-        children.forget(self.child)
-        self.child = children.start(self.start.process)
-        self.started_s, self.died_s, self.is_starting, self.is_announced_dead = now_s, None, True, False
-        self.restarts += 1
+            log.warning("worker %s ended with status %s", self.command.name, self.child.process.returncode)
+            kill_session(self.child.process)  # what the container left behind
+            self.died_s, self.is_ready = now_s, False
+        if now_s - self.died_s >= self.pause_s:
+            self.children.forget(self.child)
+            self.child = self.children.start(self.command)
+            self.died_s = None
+            self.restarts += 1
 
     def end(self, now_s: float, *, grace_s: float) -> bool:
         """Ask it to end, kill it after its grace; True once it is gone with all it started."""
         if self.ending_s is None:
             self.ending_s = now_s
-            if not self.has_died:
-                self.child.process.send_signal(signal.SIGTERM)
-        if not self.has_died and now_s - self.ending_s < grace_s:
+            self.child.process.send_signal(signal.SIGTERM)
+        if self.child.process.poll() is None and now_s - self.ending_s < grace_s:
             return False
         kill_session(self.child.process)
         self.child.process.wait()
+        self.children.forget(self.child)
         return True

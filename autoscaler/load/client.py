@@ -1,15 +1,17 @@
 """Sends scheduled requests to one model and records what each client felt."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 import httpx
 
 FAILED = 0
-MAX_IN_FLIGHT = 1000
+MOST_IN_FLIGHT = 1000
+KEPT_ALIVE = 100
 TIMEOUT_S = 30.0
 
 
@@ -55,38 +57,40 @@ async def drive(
     *,
     record: Callable[[Sample], None],
     texts: Sequence[str],
-    stop: asyncio.Event | None = None,
+    stop: threading.Event | None = None,
+    most_in_flight: int = MOST_IN_FLIGHT,
 ) -> None:
-    """Send every request when it is due; returns when all are answered. At most 1000 are in flight: more fail here."""
-    limits = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=100)
-    async with httpx.AsyncClient(base_url=target.url, timeout=TIMEOUT_S, limits=limits) as client:
+    """Send every request when it is due; returns when all are answered.
+
+    A request that would be one too many in flight is not sent late but counted as failed at once.
+    """
+    limits = httpx.Limits(max_connections=most_in_flight, max_keepalive_connections=KEPT_ALIVE)
+    # No proxy from the environment: its queue would be measured too.
+    async with httpx.AsyncClient(base_url=target.url, timeout=TIMEOUT_S, limits=limits, trust_env=False) as client:
         began_s = time.monotonic()
         sending: set[asyncio.Task[None]] = set()
+
+        async def send(planned: Sample, sentence: str) -> None:
+            status = await _status(client, target, sentence)
+            record(replace(planned, answered_s=time.monotonic() - began_s, status=status))
+
         for number, (due_s, step) in enumerate(due):
             await asyncio.sleep(max(0.0, began_s + due_s - time.monotonic()))
             if stop is not None and stop.is_set():
                 break
-            if len(sending) >= MAX_IN_FLIGHT:
-                record(Sample(step, due_s, time.monotonic() - began_s, FAILED))
+            planned = Sample(step, due_s, answered_s=time.monotonic() - began_s, status=FAILED)
+            if len(sending) >= most_in_flight:
+                record(planned)
                 continue
-            body = target.body(texts[number % len(texts)])
-            task = asyncio.create_task(_send(client, target, body, began_s, Sample(step, due_s, 0.0, FAILED), record))
+            task = asyncio.create_task(send(planned, texts[number % len(texts)]))
             sending.add(task)
             task.add_done_callback(sending.discard)
         await asyncio.gather(*sending)
 
 
-async def _send(
-    client: httpx.AsyncClient,
-    target: Target,
-    body: dict[str, object],
-    began_s: float,
-    planned: Sample,
-    record: Callable[[Sample], None],
-) -> None:
+async def _status(client: httpx.AsyncClient, target: Target, sentence: str) -> int:
     try:
-        answer = await client.post(f"/v2/models/{target.model}/infer", json=body)
-        status = answer.status_code
+        answer = await client.post(f"/v2/models/{target.model}/infer", json=target.body(sentence))
     except httpx.HTTPError:
-        status = FAILED
-    record(Sample(planned.step, planned.due_s, time.monotonic() - began_s, status))
+        return FAILED
+    return answer.status_code

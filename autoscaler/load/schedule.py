@@ -9,13 +9,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from autoscaler.refusal import Refused
+
 MAX_RATE_PER_S = 2000.0
 MAX_DURATION_S = 3600.0
 UNITS_S = {"s": 1.0, "m": 60.0}
 STEP = re.compile(r"(?P<rate>\d+(?:\.\d+)?):(?P<duration>\d+(?:\.\d+)?)(?P<unit>[sm])")
 
 
-class StepError(ValueError):
+class StepError(Refused):
     """A step that cannot be driven; the message names it."""
 
 
@@ -34,15 +36,24 @@ class Step:
 
 
 def parse_steps(text: str) -> tuple[Step, ...]:
-    """Read `5:60s,40:2m`: five a second for a minute, then forty for two. Raises `StepError` naming the part."""
-    steps = []
+    """Read `5:60s,40:2m`: five a second for a minute, then forty for two. Raises `StepError` naming every bad part."""
+    steps, problems = [], []
     for part in text.split(","):
-        match = STEP.fullmatch(part.strip())
-        if match is None:
-            raise StepError(f"step {part.strip()!r} is not RATE:DURATION such as 40:120s or 5:2m")
-        duration_s = float(match["duration"]) * UNITS_S[match["unit"]]
-        steps.append(Step(rate_per_s=float(match["rate"]), duration_s=duration_s))
+        try:
+            steps.append(_parse_step(part.strip()))
+        except StepError as error:
+            problems.append(f"step {part.strip()!r}: {error}")
+    if problems:
+        raise StepError("\n".join(problems))
     return tuple(steps)
+
+
+def _parse_step(part: str) -> Step:
+    match = STEP.fullmatch(part)
+    if match is None:
+        raise StepError("not RATE:DURATION such as 40:120s or 5:2m")
+    duration_s = float(match["duration"]) * UNITS_S[match["unit"]]
+    return Step(rate_per_s=float(match["rate"]), duration_s=duration_s)
 
 
 def arrivals(steps: tuple[Step, ...], *, seed: int) -> Iterator[tuple[float, int]]:

@@ -95,6 +95,10 @@ def _field_value(item: Json, path: str) -> str:
     return _as_text(at(item, "source.component" if path == "source" else path))
 
 
+def _field_is(path: str, value: str, wanted: bool) -> Matches:
+    return lambda item: (_field_value(item, path) == value) is wanted
+
+
 def parse_fields(resource: Resource, text: str) -> Matches:
     """Read a field selector: `spec.nodeName=n1,status.phase!=Failed`; a missing field counts as empty."""
     requirements: list[Matches] = []
@@ -106,7 +110,7 @@ def parse_fields(resource: Resource, text: str) -> Matches:
         known = ("metadata.name", "metadata.namespace", *resource.selectable)
         if path not in known:
             raise errors.bad_request(f"field label not supported: {path}")
-        requirements.append(lambda item, p=path, v=value, w=wanted: (_field_value(item, p) == v) is w)  # type: ignore[misc]  # defaults bind the loop's values
+        requirements.append(_field_is(path, value, wanted))
     return _all(requirements)
 
 

@@ -15,7 +15,7 @@ from autoscaler.embedded.apiserver.resources import Json, Resource
 Key = tuple[str, str]  # namespace ("" for cluster-wide kinds), name
 
 FIRST_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-HISTORY_LIMIT = 5000  # events; the demo writes about 20 a second, so a watch may lag four minutes
+HISTORY_LIMIT = 5000  # events: at 20 writes a second a watch may lag four minutes
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # as upstream: no vowels, so no words by accident
 _LONGEST_BASE = 58  # a generated name is a base of at most this plus five letters: 63, the longest label
 

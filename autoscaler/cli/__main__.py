@@ -1,0 +1,5 @@
+"""`python -m autoscaler.cli`: the same as `vgpu-serve`."""
+
+from autoscaler.cli import main
+
+main()

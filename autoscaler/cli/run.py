@@ -1,0 +1,40 @@
+"""`vgpu-serve run`: the autoscaler's own process."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autoscaler import config, process
+
+
+def run(
+    models: Annotated[Path, typer.Option(help="The models file.", exists=True, dir_okay=False)],
+    ray_url: Annotated[str, typer.Option(help="Ray's dashboard, where its REST API answers.")],
+    kubeconfig: Annotated[Path | None, typer.Option(help="The pod's own service account by default.")] = None,
+    namespace: str = "default",
+    ray_token_file: Annotated[Path | None, typer.Option(help="File with Ray's token.")] = None,
+    listen: Annotated[str, typer.Option(help="HOST:PORT of /metrics, /v1/state and /healthz.")] = "127.0.0.1:9106",
+    interval_s: Annotated[float, typer.Option(min=0.2, max=300)] = 5.0,
+    journal: Annotated[Path | None, typer.Option(help="Append every tick to this file.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and record, change nothing.")] = False,
+) -> None:
+    """The autoscaler itself, against any cluster."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise typer.BadParameter(f"{listen} is not HOST:PORT", param_hint="--listen")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request at INFO
+    settings = process.Settings(
+        kubeconfig=kubeconfig,
+        namespace=namespace,
+        ray_url=ray_url,
+        ray_token_file=ray_token_file,
+        listen_host=host.strip("[]"),
+        listen_port=int(port),
+        interval_s=interval_s,
+        journal=journal,
+        dry_run=dry_run,
+    )
+    process.run(config.load(models), settings)
