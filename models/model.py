@@ -34,7 +34,7 @@ class Datatype(StrEnum):
     BYTES = "BYTES"
 
 
-class InvalidInput(ValueError):  # noqa: N818  # says what happened, as the domain's words do
+class InvalidInput(ValueError):
     """The client sent a tensor the model cannot take: `field` is the tensor's name, `problem` what is wrong with it."""
 
     def __init__(self, field: str, problem: str) -> None:
@@ -51,11 +51,11 @@ class ModelFileError(Exception):
         self.remedy = remedy
 
 
-class ModelFileMissing(ModelFileError):  # noqa: N818  # says what happened, as the domain's words do
+class ModelFileMissing(ModelFileError):
     """A file the model needs is not there."""
 
 
-class ModelFileDamaged(ModelFileError):  # noqa: N818  # says what happened, as the domain's words do
+class ModelFileDamaged(ModelFileError):
     """A file the model needs is there and cannot be read as what it should be."""
 
 

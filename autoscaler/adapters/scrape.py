@@ -5,6 +5,7 @@ Never raises: an endpoint that does not answer in time, or answers nonsense, is 
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import httpx
@@ -86,7 +87,9 @@ def parse_worker(text: str, now_s: float) -> ReplicaSample:
     """Read one worker's `/metrics`. Raises `ValueError` where it is not one, or not all of one."""
     samples = _samples(text)
     about = _only(samples, "vgpu_serve_worker_info").labels
-    codes = {_label(sample, "code"): int(sample.value) for sample in samples.get("vgpu_serve_requests_total", ())}
+    codes: Counter[str] = Counter()
+    for sample in samples.get("vgpu_serve_requests_total", ()):
+        codes[_label(sample, "code")] += int(sample.value)
     refused = sum(count for code, count in codes.items() if code in REFUSED_CODES)
     failed = sum(count for code, count in codes.items() if code.startswith("5") and code not in REFUSED_CODES)
     in_flight = int(_only(samples, "vgpu_serve_requests_in_flight").value)
@@ -96,7 +99,7 @@ def parse_worker(text: str, now_s: float) -> ReplicaSample:
         slot_id=about.get("slot") or None,
         at_s=now_s,
         counters=Counters(
-            answered=sum(codes.values()) - refused - failed,
+            answered=codes.total() - refused - failed,
             refused=refused,
             failed=failed,
             duration=_histogram(samples.get("vgpu_serve_request_duration_seconds_bucket", ())),
@@ -112,7 +115,7 @@ def parse_exporter(text: str, now_s: float) -> tuple[list[SlotReading], list[Mis
     """Read one node exporter's `/metrics`. Raises `ValueError` where it is not one, or not all of one."""
     samples = _samples(text)
     readings = [
-        SlotReading(slot_id=_label(sample, "slot"), at_s=now_s, busy_ratio=min(1.0, max(0.0, sample.value)))
+        SlotReading(slot_id=_label(sample, "slot"), at_s=now_s, busy_ratio=min(1.0, sample.value))
         for sample in samples.get(BUSY_RATIO, ())
     ]
     gaps = [
@@ -129,13 +132,13 @@ def parse_exporter(text: str, now_s: float) -> tuple[list[SlotReading], list[Mis
 
 
 def _samples(text: str) -> dict[str, list[Sample]]:
-    """All samples by name. Raises `ValueError` for text that does not end its last line or holds what is no number."""
+    """All samples by name. Raises `ValueError` for text that breaks off, and for values that count nothing."""
     if not text.endswith("\n"):
         raise ValueError("the text breaks off inside a line")
     by_name: dict[str, list[Sample]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            if not math.isfinite(sample.value):
+            if not 0 <= sample.value < math.inf:
                 raise ValueError(f"{sample.name} is {sample.value}")
             by_name.setdefault(sample.name, []).append(sample)
     return by_name

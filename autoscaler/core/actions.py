@@ -94,35 +94,27 @@ def _workers_to_spare(fleet: Fleet, pool: str, model: str, models: list[str], ta
 
 
 def _workers_needed(fleet: Fleet, seen: PoolSeen) -> int:
-    """Workers for every decided replica, and for every replica that still lives in one."""
+    """A worker for every decided replica; what there is, while a model of the pool is undecided."""
     models = fleet.spec.models_of(seen.pool)
     if any(model.name not in fleet.decisions for model in models):
         return seen.wanted
-    decided = sum(fleet.decisions[model.name].count for model in models)
-    living = len(_held_workers(fleet, seen))
-    return max(decided, living)
-
-
-def _held_workers(fleet: Fleet, seen: PoolSeen) -> set[str]:
-    living = {replica.worker for deployment in fleet.deployments.values() for replica in deployment.replicas}
-    return {worker.pod for worker in seen.live if worker.pod in living}
+    return sum(fleet.decisions[model.name].count for model in models)
 
 
 def _at_rest(fleet: Fleet, seen: PoolSeen, targets: Mapping[str, int]) -> bool:
-    """Every model of the pool is readable, has its target, and each of its replicas runs in a worker that is known."""
+    """Every model of the pool is readable and has its target, and it is known in which worker each replica lives."""
     for model in fleet.spec.models_of(seen.pool):
         deployment = fleet.deployments.get(model.name)
         if deployment is None or targets.get(model.name) != deployment.target:
             return False
-        for replica in deployment.replicas:
-            if replica.state is ReplicaState.STARTING or replica.worker is None:
-                return False
+        if any(replica.worker is None for replica in deployment.replicas):
+            return False
     return True
 
 
 def _shrink(fleet: Fleet, seen: PoolSeen, needed: int) -> list[Action]:
     """Remove workers that hold no replica, those that are not ready first; ask no pod that does not exist to go."""
-    held = _held_workers(fleet, seen)
+    held = {replica.worker for deployment in fleet.deployments.values() for replica in deployment.replicas}
     idle = sorted(
         (worker for worker in seen.live if worker.pod not in held), key=lambda worker: (worker.ready, worker.pod)
     )

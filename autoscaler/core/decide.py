@@ -7,7 +7,7 @@ says what fits and helps, and the plan lists the actions that follow. Nothing he
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from autoscaler.core import actions, guardrails, policy
+from autoscaler.core import actions, evidence, guardrails, policy
 from autoscaler.core.contention import Contention, measure
 from autoscaler.core.decision import Decision, Plan, Reason, Recommendation, SetReplicas, Stage, Step, numbers
 from autoscaler.core.observation import DeploymentSeen, Missing, Observation, PoolSeen
@@ -15,7 +15,7 @@ from autoscaler.core.placement import Grant, Want, place_models
 from autoscaler.core.policy import Situation
 from autoscaler.core.signals import ModelSignals, read_replicas, read_signals, slot_gaps
 from autoscaler.core.spec import FleetSpec, ModelSpec
-from autoscaler.core.state import ModelState, Overload, State
+from autoscaler.core.state import ModelState, State
 from vgpu.core.inventory import Inventory
 
 
@@ -103,7 +103,7 @@ def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> _Draft | N
         signals=_signals(tick, spec, state),
         state=state,
     )
-    situation = replace(situation, state=_with_evidence(situation))
+    situation = replace(situation, state=evidence.learn(situation))
     recommendations = policy.recommend(situation)
     situation = replace(situation, state=_with_need(situation, recommendations))
     wanted = _wanted(situation, recommendations)
@@ -137,21 +137,6 @@ def _reset_step(deployment: DeploymentSeen, state: ModelState) -> tuple[Step, ..
     if state.posted is None or deployment.at_s <= state.posted_s or deployment.target == state.posted:
         return ()
     return (Step(stage=Stage.SEEN, before=deployment.target, after=state.posted, reason=Reason.TARGET_RESET),)
-
-
-def _with_evidence(situation: Situation) -> ModelState:
-    """Remember which count missed the objective at which rate, and forget what this tick disproves."""
-    state, offered = situation.state, situation.signals.offered_per_s
-    settled = situation.steady and not state.pending and not situation.signals.gaps
-    if not settled or isinstance(offered, Missing):
-        return state.without_overloads(borne_per_s=None, settings=situation.policy, now_s=situation.now_s)
-    missed = situation.too_slow or situation.refusing
-    enough = situation.signals.requests >= situation.policy.least_requests
-    borne_per_s = offered.value if enough and not missed else None
-    state = state.without_overloads(borne_per_s=borne_per_s, settings=situation.policy, now_s=situation.now_s)
-    if missed and not situation.draining and situation.waiting_with(state.running):
-        return state.with_overload(Overload(count=state.running, offered_per_s=offered.value, at_s=situation.now_s))
-    return state
 
 
 def _with_need(situation: Situation, recommendations: tuple[Recommendation, ...]) -> ModelState:

@@ -25,7 +25,7 @@ def apply(situation: Situation, count: int) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def hold_without_data(situation: Situation, count: int) -> Step | None:
+def hold_without_readings(situation: Situation, count: int) -> Step | None:
     """Never fall while an input of the fall is missing."""
     gaps = situation.signals.gaps
     if count >= situation.current or not gaps:
@@ -106,7 +106,7 @@ def bounds(situation: Situation, count: int) -> Step | None:
 
 
 GUARDRAILS: tuple[Guardrail, ...] = (
-    hold_without_data,
+    hold_without_readings,
     wait_for_help,
     worst_need,
     settle,

@@ -99,11 +99,11 @@ class _Desk:
             ordering=_least_crowded(self.contention),
             accept=lambda slot: even_saturated or not self.contention.gpus[slot.gpu_key].saturated,
         )
-        self.inventory = self.inventory.with_holders(
-            {slot.slot_id: f"planned for {want.model}" for slot in found.slots}
-        )
-        self.slots.setdefault(want.pool, []).extend(found.slots)
-        self.placed[want.model] += len(found.slots)
+        if found.slots:
+            planned = {slot.slot_id: f"planned for {want.model}" for slot in found.slots}
+            self.inventory = self.inventory.with_holders(planned)
+            self.slots.setdefault(want.pool, []).extend(found.slots)
+            self.placed[want.model] += len(found.slots)
         if found.unplaced:
             self.blocked[want.model] = found.blocked
 
@@ -111,7 +111,7 @@ class _Desk:
         placed = self.placed[want.model]
         if placed >= want.count:
             return Grant(model=want.model, count=want.count)
-        free_but_refused = bool(packing.place(self.inventory, want.profile, 1).slots)
+        free_but_refused = any(packing.fits(slot, want.profile) for slot in self.inventory.free_slots)
         return Grant(
             model=want.model,
             count=max(placed, min(want.count, want.firm)),

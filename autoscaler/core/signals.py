@@ -164,14 +164,14 @@ def _rates(policy: PolicySettings, increases: list[Increase]) -> dict[str, float
     busy_s = sum(increase.counters.engine_busy_s for increase in increases)
     return {
         "offered_per_s": _offered_per_s(increases),
-        "answered_per_s": answered / _common_s(increases),
+        "answered_per_s": answered / _longest_s(increases),
         "in_flight": sum(increase.in_flight_mean for increase in increases),
         "queued": sum(increase.queued_mean for increase in increases),
         "capacity_per_s": answered / busy_s if answered >= policy.least_requests and busy_s > 0 else None,
     }
 
 
-def _common_s(increases: list[Increase]) -> float:
+def _longest_s(increases: list[Increase]) -> float:
     """One time for all rates: a replica that has run for 2 s of the 10 got nothing in the other 8.
 
     Dividing each by its own time would count twice the load that moved from an old replica to a new one.
@@ -182,7 +182,7 @@ def _common_s(increases: list[Increase]) -> float:
 def _offered_per_s(increases: list[Increase]) -> float | None:
     if not increases:
         return None
-    return max(0, sum(increase.arrived for increase in increases)) / _common_s(increases)
+    return max(0, sum(increase.arrived for increase in increases)) / _longest_s(increases)
 
 
 def _why_quiet(fresh: tuple[FreshReplica, ...], gaps: tuple[Missing, ...]) -> MissingReason:

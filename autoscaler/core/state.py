@@ -48,9 +48,8 @@ class ModelState:
 
     @classmethod
     def start(cls, spec: ModelSpec, target: int, now_s: float) -> "ModelState":
-        """Begin from Ray Serve's target, which counts as a need until a whole window has been watched."""
-        needs = SlidingMax(span_s=spec.scale_down_window_s).with_value(now_s, target)
-        return cls(desired=target, needs=needs, running_since_s=now_s)
+        """Begin from Ray Serve's target; with nothing measured yet, the first tick takes it for the need."""
+        return cls(desired=target, needs=SlidingMax(span_s=spec.scale_down_window_s), running_since_s=now_s)
 
     @property
     def running(self) -> int:

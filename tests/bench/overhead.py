@@ -1,6 +1,6 @@
 """Added latency of our replica: against a plain Ray Serve deployment of the same model, on the same Ray, in turn.
 
-The emulated GPU is made a thousand times faster than the reference engine, so that what is left of it is its round trip.
+The emulated GPU is made a thousand times faster than the reference engine: what is left of it is its round trip.
 """
 
 import os

@@ -68,7 +68,7 @@ def test_an_overload_is_answered_by_replicas_on_other_cards_and_a_lost_worker_by
         victim = slots_of(system, "minilm")[-1]["worker"].partition("/")[2]
         in_flight = kill_worker(system, victim)
     failed = [sample for sample in samples if sample.failed]
-    # Read just before the kill; a few more may have come in between.
+    # Read just before the kill; at 12/s a few more may have come in between.
     assert len(failed) <= in_flight + 3, f"{len(failed)} requests failed, {in_flight} were in flight on the lost worker"
     system.wait("the replacement", lambda: running(system, count), timeout_s=60)
     pod = json.loads(system.kubectl("get", "pod", victim, "-o", "json"))
@@ -137,3 +137,27 @@ def test_a_lost_exporter_is_named_and_shrinks_nothing(system: System) -> None:
         assert system.model("minilm")["replicas_target"] >= before
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def test_a_model_without_a_live_replica_is_refused_at_once_and_comes_back(system: System) -> None:
+    body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["x"]}]}
+
+    def ask() -> httpx.Response:
+        return httpx.post(f"{system.url}/v2/models/narrow/infer", json=body, timeout=10)
+
+    assert ask().status_code == 200
+    kill_worker(system, slots_of(system, "narrow")[0]["worker"].partition("/")[2])
+    refused: list[httpx.Response] = []
+
+    def answers_again() -> bool:
+        answer = ask()
+        if answer.status_code != 200:
+            refused.append(answer)
+        return answer.status_code == 200
+
+    system.wait("narrow to answer again", answers_again, timeout_s=60)
+    assert refused, "the model was never without a replica"
+    assert {answer.status_code for answer in refused} <= {502, 503}
+    last = refused[-1]
+    assert (last.status_code, last.json()["reason"]) == (503, "no_capacity")
+    assert int(last.headers["retry-after"]) >= 1

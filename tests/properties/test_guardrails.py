@@ -52,14 +52,16 @@ def test_bounds_always_hold(made: Situation, count: int) -> None:
 
 
 @given(situations(), recommended)
-def test_nothing_that_runs_is_taken_without_fresh_data(made: Situation, count: int) -> None:
+def test_nothing_that_runs_is_taken_without_fresh_readings(made: Situation, count: int) -> None:
     if made.signals.gaps:
         least = min(made.current, made.state.running, made.spec.max_replicas)
         assert guarded(made, count) >= least
 
 
 @given(situations(), recommended)
-def test_a_count_falls_without_fresh_data_only_when_pending_replicas_are_given_up(made: Situation, count: int) -> None:
+def test_a_count_falls_without_fresh_readings_only_when_pending_replicas_are_given_up(
+    made: Situation, count: int
+) -> None:
     steps = guardrails.apply(made, count)
     if made.signals.gaps and steps and steps[-1].after < made.current:
         assert PENDING_GIVEN_UP & {step.reason for step in steps}
@@ -92,7 +94,7 @@ def test_steps_form_a_chain(made: Situation, count: int) -> None:
         count = step.after
 
 
-def test_every_small_situation_falls_by_one_with_data_and_by_none_without() -> None:
+def test_every_small_situation_falls_by_one_with_readings_and_by_none_without() -> None:
     """All counts up to 5, running and recommended, with and without gaps, at rest since long ago."""
     for current, running, count, gap in itertools.product(range(1, 6), range(6), range(6), (False, True)):
         made = situation(

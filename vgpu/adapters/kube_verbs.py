@@ -54,6 +54,17 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something to tell about an object: a reason in one CamelCase word, and a sentence."""
+
+    subject: Subject
+    reason: str
+    message: str
+    component: str
+    is_warning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """Which objects of a kind: in one namespace or in all, by labels and fields."""
 
@@ -180,27 +191,26 @@ class Verbs(ABC):
         """Keep new pods off a node, or allow them again."""
         return self._patch(NODES.path(name=name), {"spec": {"unschedulable": unschedulable or None}})
 
-    def record_event(
-        self, subject: Subject, *, reason: str, message: str, component: str, wall: datetime, is_warning: bool = False
-    ) -> None:
+    def record_event(self, event: Event, *, wall: datetime) -> None:
         """Tell about an object where `kubectl describe` shows it."""
+        subject = event.subject
         namespace, now = subject.namespace or "default", wall.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         about = {"kind": subject.kind, "apiVersion": subject.api_version, "name": subject.name, "uid": subject.uid}
         about |= {"namespace": subject.namespace} if subject.namespace else {}
-        event: Json = {
+        manifest: Json = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"generateName": f"{subject.name}.", "namespace": namespace},
             "involvedObject": {key: value for key, value in about.items() if value},
-            "reason": reason,
-            "message": message,
-            "type": "Warning" if is_warning else "Normal",
-            "source": {"component": component},
+            "reason": event.reason,
+            "message": event.message,
+            "type": "Warning" if event.is_warning else "Normal",
+            "source": {"component": event.component},
             "firstTimestamp": now,
             "lastTimestamp": now,
             "count": 1,
         }
-        self.create(EVENTS, event, namespace)
+        self.create(EVENTS, manifest, namespace)
 
     def read_lease(self, namespace: str, name: str) -> Json:
         """Read a lease."""

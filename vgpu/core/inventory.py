@@ -122,15 +122,15 @@ class Inventory:
                 raise ValueError(f"slot {slot_id!r} is not in the inventory")
             if pod is not None and known[slot_id].holder is not None:
                 raise ValueError(f"slot {slot_id} is held by {known[slot_id].holder!r}; {pod!r} cannot hold it too")
+        touched = {known[slot_id].node for slot_id in holders}
         return Inventory(
-            nodes=tuple(
-                replace(
-                    node,
-                    slots=tuple(replace(slot, holder=holders.get(slot.slot_id, slot.holder)) for slot in node.slots),
-                )
-                for node in self.nodes
-            )
+            nodes=tuple(_with_holders(node, holders) if node.name in touched else node for node in self.nodes)
         )
+
+
+def _with_holders(node: Node, holders: Mapping[str, str | None]) -> Node:
+    slots = tuple(replace(slot, holder=holders.get(slot.slot_id, slot.holder)) for slot in node.slots)
+    return replace(node, slots=slots)
 
 
 def overfull(slots: tuple[Slot, ...]) -> str | None:

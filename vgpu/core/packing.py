@@ -88,22 +88,28 @@ def place(
     held_on_gpu = Counter(slot.gpu_key for slot in inventory.slots if slot.holder is not None)
     free_on_gpu = Counter(slot.gpu_key for slot in free)
 
-    def key(slot: Slot) -> tuple[tuple[float, ...], str, int]:
-        candidate = Candidate(
-            slot=slot,
-            leftover_units=slot.profile.units - need.units,
-            held_on_gpu=held_on_gpu[slot.gpu_key],
-            free_on_gpu=free_on_gpu[slot.gpu_key],
+    def key(slot: Slot) -> tuple[float, ...]:
+        return ordering(
+            Candidate(
+                slot=slot,
+                leftover_units=slot.profile.units - need.units,
+                held_on_gpu=held_on_gpu[slot.gpu_key],
+                free_on_gpu=free_on_gpu[slot.gpu_key],
+            )
         )
-        return ordering(candidate), slot.node, slot.index
 
+    keys = [key(slot) for slot in free]
     chosen: list[Slot] = []
     while free and len(chosen) < count:
-        slot = min(free, key=key)
-        free.remove(slot)
+        # index finds the first of equals, and an inventory lists nodes by name and slots by number.
+        best = keys.index(min(keys))
+        slot = free.pop(best)
+        del keys[best]
         chosen.append(slot)
         held_on_gpu[slot.gpu_key] += 1
         free_on_gpu[slot.gpu_key] -= 1
+        # Only the keys of this card's other slots have changed.
+        keys = [key(other) if other.gpu_key == slot.gpu_key else old for other, old in zip(free, keys, strict=True)]
     unplaced = count - len(chosen)
     blocked = tuple((node.name, _why_blocked(node, need, accept)) for node in inventory.nodes) if unplaced else ()
     return Placement(slots=tuple(chosen), unplaced=unplaced, blocked=blocked)

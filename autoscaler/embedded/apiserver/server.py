@@ -9,10 +9,13 @@ import logging
 import os
 import random
 import socket
+import tempfile
 import threading
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -23,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount
 
-from autoscaler.embedded.apiserver import controllers, errors
+from autoscaler.embedded.apiserver import controllers, errors, tls
 from autoscaler.embedded.apiserver.application import Api, as_refusal
 from autoscaler.embedded.apiserver.faults import Faults
 from autoscaler.embedded.apiserver.store import HISTORY_LIMIT, Store
@@ -53,7 +56,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if not ip_address(self.host).is_loopback:
-            raise ValueError(f"host: {self.host} is not a loopback address; this server speaks plain HTTP")
+            raise ValueError(f"host: {self.host} is not a loopback address; this stand-in is for one machine only")
 
 
 class ApiServer:
@@ -67,24 +70,16 @@ class ApiServer:
         self.faults = Faults()
         self._store = Store(clock=options.clock, randomness=options.randomness, history_limit=options.history_limit)
         self._store.listeners.append(self._feed.notify)
-        self._uvicorn = uvicorn.Server(
-            uvicorn.Config(
-                self._application(),
-                log_config=None,
-                lifespan="on",
-                ws="none",
-                access_log=False,
-                timeout_graceful_shutdown=_GRACE_S,
-                timeout_keep_alive=75,  # longer than the pauses of a client that polls each minute
-            )
-        )
+        # Clients send a token over TLS only, so a token brings TLS with it.
+        self._identity = tls.create(options.host, datetime.now(UTC)) if options.token else None
+        self._uvicorn = uvicorn.Server(self._configuration())
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._serve, name="apiserver", daemon=True)
 
     @property
     def url(self) -> str:
-        host = self._options.host
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
+        return f"{'https' if self._identity else 'http'}://{host}:{self.port}"
 
     def start(self) -> None:
         """Serve in a thread; return once requests are answered."""
@@ -108,8 +103,28 @@ class ApiServer:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            yaml.safe_dump(kubeconfig(self.url, self._options.token), file, sort_keys=False)
+            yaml.safe_dump(kubeconfig(self.url, self._options.token, self._identity), file, sort_keys=False)
         draft.replace(path)
+
+    def _configuration(self) -> uvicorn.Config:
+        configuration = uvicorn.Config(
+            self._application(),
+            log_config=None,
+            lifespan="on",
+            ws="none",
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE_S,
+            timeout_keep_alive=75,  # longer than the pauses of a client that polls each minute
+        )
+        if self._identity is not None:
+            # OpenSSL reads keys from files only; these are gone before the first request.
+            with tempfile.TemporaryDirectory() as directory:
+                certificate, key = Path(directory, "certificate"), Path(directory, "key")
+                certificate.write_bytes(self._identity.certificate)
+                key.write_bytes(self._identity.key)
+                configuration.ssl_certfile, configuration.ssl_keyfile = str(certificate), str(key)
+                configuration.load()
+        return configuration
 
     def _serve(self) -> None:
         asyncio.run(self._uvicorn.serve(sockets=[self._socket]))
@@ -163,12 +178,15 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def kubeconfig(url: str, token: str = "") -> dict[str, object]:
+def kubeconfig(url: str, token: str = "", identity: tls.Identity | None = None) -> dict[str, object]:
     """Make the content of a kubeconfig for one server."""
+    cluster = {"server": url}
+    if identity is not None:
+        cluster["certificate-authority-data"] = b64encode(identity.certificate).decode()
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": NAME, "cluster": {"server": url}}],
+        "clusters": [{"name": NAME, "cluster": cluster}],
         "users": [{"name": NAME, "user": {"token": token} if token else {}}],
         "contexts": [{"name": NAME, "context": {"cluster": NAME, "user": NAME, "namespace": "default"}}],
         "current-context": NAME,

@@ -63,10 +63,11 @@ def test_an_event_is_found_by_its_subject(adapter: kube.Kube, namespace: str) ->
     pod = adapter.create(kube.PODS, build.pod("p"), namespace)
     subject = kube.Subject(kind="Pod", name="p", namespace=namespace, uid=pod["metadata"]["uid"])
     wall = datetime(2027, 1, 15, 8, tzinfo=UTC)
-    adapter.record_event(subject, reason="SlotBound", message="bound to n1/0", component="test", wall=wall)
+    event = kube.Event(subject=subject, reason="SlotBound", message="bound to n1/0", component="test")
+    adapter.record_event(event, wall=wall)
     fields = f"involvedObject.uid={pod['metadata']['uid']},reason=SlotBound"
-    (event,) = adapter.list(kube.EVENTS, namespace, fields=fields)
-    assert (event["message"], event["count"], event["lastTimestamp"]) == ("bound to n1/0", 1, "2027-01-15T08:00:00Z")
+    (found,) = adapter.list(kube.EVENTS, namespace, fields=fields)
+    assert (found["message"], found["count"], found["lastTimestamp"]) == ("bound to n1/0", 1, "2027-01-15T08:00:00Z")
 
 
 def test_a_lease_passes_from_holder_to_holder(adapter: kube.Kube, namespace: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from vgpu.adapters import kube_verbs
 from vgpu.adapters.kube_errors import Conflict, NotFound
-from vgpu.adapters.kube_verbs import DEPLOYMENTS, MERGE, NODES, PODS, STRATEGIC, Request, Subject, Verbs
+from vgpu.adapters.kube_verbs import DEPLOYMENTS, MERGE, NODES, PODS, STRATEGIC, Event, Request, Subject, Verbs
 
 
 class _Recorder(Verbs):
@@ -125,7 +125,8 @@ def test_an_event_about_a_node_is_kept_in_the_default_namespace() -> None:
     verbs = _Recorder()
     wall = datetime(2027, 1, 15, 8, tzinfo=UTC)
     subject = Subject(kind="Node", name="n1", uid="u")
-    verbs.record_event(subject, reason="Recut", message="m", component="switcher", wall=wall, is_warning=True)
+    event = Event(subject=subject, reason="Recut", message="m", component="switcher", is_warning=True)
+    verbs.record_event(event, wall=wall)
     (request,) = verbs.sent
     assert request.path == "/api/v1/namespaces/default/events"
     assert request.body is not None

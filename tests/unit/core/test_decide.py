@@ -188,6 +188,32 @@ def test_a_target_that_a_redeploy_reset_is_set_again() -> None:
     assert fleet.decision.steps[0].phrase() == f"Ray Serve's target was 1 instead of {before} and is set again"
 
 
+def test_a_target_seen_before_the_last_post_is_no_reset() -> None:
+    """Ray Serve's answer may be some seconds old: the target posted meanwhile is not in it yet."""
+    free = build.inventory(build.node("n1", slots=2, held={0: "s/w1", 1: "s/w2"}))
+    seen = build.world(
+        free,
+        pools=[build.pool(build.worker("s/w1"), build.worker("s/w2"), at_s=5.0)],
+        deployments=[build.deployment(at_s=5.0, target=1, running={"r1": "s/w1"})],
+    )
+    two = build.fleet(build.model(min_replicas=2))
+    state, plan = decide(two, State(), seen, free, 6.0)
+    assert plan.actions == (SetReplicas(model="minilm", before=1, count=2),)
+    _, plan = decide(two, state, seen, free, 7.0)
+    assert Reason.TARGET_RESET not in reasons(plan.decisions[0])
+
+
+def test_a_worker_on_its_way_out_does_not_take_the_count_along() -> None:
+    full = build.inventory(build.node("n1", slots=2, held={0: "s/w1", 1: "s/w2"}))
+    seen = build.world(
+        full,
+        pools=[build.pool(build.worker("s/w1"), build.worker("s/w2", deleting=True))],
+        deployments=[build.deployment(target=2, running={"r1": "s/w1", "r2": "s/w2"})],
+    )
+    _, plan = decide(spec(), State(), seen, full, 0.0)
+    assert (plan.decisions[0].count, plan.decisions[0].unplaced, plan.actions) == (2, 1, ())
+
+
 def test_a_lost_action_is_found_again() -> None:
     fleet = grown(45.0, seconds=34)
     asked = fleet.run(1).decision.count

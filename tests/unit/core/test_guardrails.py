@@ -25,7 +25,7 @@ def test_nothing_falls_while_a_reading_is_missing() -> None:
     assert guarded(situation(signals(gaps=(absent(),)), current=3), 1) == [(3, Reason.NO_FRESH_METRICS)]
 
 
-def test_partial_data_may_raise_the_count() -> None:
+def test_partial_readings_may_raise_the_count() -> None:
     assert guarded(situation(signals(gaps=(absent(),)), current=3), 4) == []
 
 
@@ -55,6 +55,8 @@ def test_a_backlog_that_will_soon_be_gone_needs_no_more() -> None:
     assert guarded(situation(draining, current=3), 6) == [(3, Reason.BACKLOG_DRAINING)]
     too_slow = signals(offered_per_s=40.0, answered_per_s=50.0, queued=210.0)
     assert guarded(situation(too_slow, current=3), 6) == []
+    growing = signals(offered_per_s=50.0, answered_per_s=40.0, queued=10.0)
+    assert guarded(situation(growing, current=3), 6) == []
 
 
 def test_a_fall_stops_at_the_worst_need_of_the_window() -> None:
@@ -121,7 +123,7 @@ def test_bounds_have_the_last_word(current: int, count: int, bounded: int) -> No
     assert guarded(made, count) == [(bounded, Reason.BOUNDS)]
 
 
-def test_bounds_hold_even_without_data_and_at_once() -> None:
+def test_bounds_hold_even_without_readings_and_at_once() -> None:
     blind = situation(signals(gaps=(absent(),)), current=9, changed_s=999.0, spec=model(min_replicas=2, max_replicas=5))
     assert guarded(blind, 1)[-1] == (5, Reason.BOUNDS)
 

@@ -57,6 +57,16 @@ def test_small_slots_are_limited_by_how_many_vgpus_a_card_runs() -> None:
         build.inventory(node)
 
 
+def test_framebuffer_is_limited_where_rounded_units_would_still_fit() -> None:
+    """32 x 10 and 32 x 21 units are 992; their 96 GB are more than the 94 GB of the card."""
+    nodes = [
+        build.node("n1", profile="h100l-1c-1GB", slots=32, card="GPU-a"),
+        build.node("n2", profile="h100l-2c-2GB", slots=32, card="GPU-a"),
+    ]
+    with pytest.raises(ValueError, match="GPU GPU-a: its slots add up to 98304 MiB; it has 96256 MiB"):
+        build.inventory(*nodes)
+
+
 def test_slots_of_one_card_agree_on_its_policy() -> None:
     with pytest.raises(ValueError, match="GPU GPU-a: its slots disagree on framebuffer or scheduler policy"):
         build.inventory(

@@ -41,6 +41,16 @@ def test_ties_fall_to_node_name_then_to_the_number_of_the_slot() -> None:
     assert chosen(packing.place(stock, parse_profile("v100-1q"), 12)) == [f"n2/{index}" for index in range(12)]
 
 
+def test_a_card_is_filled_across_nodes_before_the_next_one_is_opened_further() -> None:
+    quarter = parse_profile("v100-4q-4GB")
+    stock = build.inventory(
+        build.node("n1", profile=quarter.label, card="GPU-a"),
+        build.node("n2", profile=quarter.label, slots=3, card="GPU-b", held={0: "serving/w2"}),
+        build.node("n3", profile=quarter.label, slots=2, card="GPU-a", held={0: "serving/w1"}),
+    )
+    assert chosen(packing.place(stock, quarter, 3)) == ["n1/0", "n3/1", "n2/1"]
+
+
 def test_an_ordering_of_the_caller_decides_first() -> None:
     stock = build.inventory(*(build.node(f"n{index}", card=f"GPU-{index}") for index in (1, 2, 3)))
     busy = {"GPU-1": 0.9, "GPU-2": 0.1, "GPU-3": 0.5}

@@ -162,6 +162,15 @@ def test_utilization_is_held_at_its_target(utilization: float, expected: tuple[i
     assert (made.count, made.reason) == expected
 
 
+def test_float_noise_is_not_rounded_up_to_one_replica_more() -> None:
+    """3 x 0.1 / 0.1 is 3.0000000000000004."""
+    spec = model(target_utilization_ratio=0.1, max_replicas=20)
+    noisy = situation(signals(utilization_ratio=0.1, running=5, fresh=3), current=5, spec=spec)
+    made = normalised_utilization(noisy)
+    assert made is not None
+    assert made.count == 3
+
+
 def test_utilization_of_replicas_that_cannot_be_read_is_not_invented() -> None:
     """Of 4 replicas 2 are read and full: that alone needs 2.9, whatever the others do."""
     made = normalised_utilization(situation(signals(utilization_ratio=1.0, running=4, fresh=2), current=4))

@@ -1,4 +1,4 @@
-"""The worker's metrics as text; tests/goldens/serving/metrics.txt is what dashboards, alerts and the autoscaler read."""
+"""The worker's metrics as text; dashboards, alerts and the autoscaler read tests/goldens/serving/metrics.txt."""
 
 import re
 from pathlib import Path

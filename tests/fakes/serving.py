@@ -1,0 +1,94 @@
+"""Ray Serve in memory: a replica lives alone in a worker and runs as soon as it has one.
+
+`tests/contracts/ports` holds it to what `RayServe` does over REST.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from autoscaler.core.observation import DeploymentSeen, ReplicaSeen, ReplicaState
+from autoscaler.ports import Unavailable
+
+
+@dataclass
+class FakeServing:
+    """The loop's `Serving`. Changes that were made are noted in `changes`, which other fakes may share."""
+
+    workers: Callable[[], Iterable[str]]
+    """Which workers there are now."""
+    targets: dict[str, int]
+    is_away: bool = False
+    reads: int = 0
+    changes: list[tuple[object, ...]] = field(default_factory=list)
+    """(model, count)"""
+    _failures: Counter[str] = field(default_factory=Counter)
+    _replicas: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    """By model: each replica and its worker."""
+    _made: int = 0
+
+    def fail_next(self, verb: str, times: int = 1) -> None:
+        """Refuse the next calls of `read` or `set_replicas`."""
+        self._failures[verb] += times
+
+    def read(self, models: Sequence[str], now_s: float) -> tuple[DeploymentSeen, ...]:
+        self.reads += 1
+        self._answer("read")
+        self._settle()
+        return tuple(
+            DeploymentSeen(
+                model=model,
+                at_s=now_s,
+                target=self.targets[model],
+                replicas=tuple(
+                    ReplicaSeen(
+                        replica_id=replica,
+                        state=ReplicaState.RUNNING if worker else ReplicaState.STARTING,
+                        worker=worker,
+                    )
+                    for replica, worker in self._replicas[model].items()
+                ),
+            )
+            for model in models
+            if model in self.targets
+        )
+
+    def set_replicas(self, model: str, count: int) -> None:
+        self._answer("set_replicas")
+        if model not in self.targets:
+            raise Unavailable(f"model {model}", "no such application")
+        self.changes.append((model, count))
+        self.targets[model] = count
+        self._settle()
+
+    @property
+    def running(self) -> dict[str, tuple[str, str]]:
+        """The running replica of each worker and its model."""
+        return {
+            worker: (replica, model)
+            for model, replicas in self._replicas.items()
+            for replica, worker in replicas.items()
+            if worker is not None
+        }
+
+    def _settle(self) -> None:
+        """Replicas of lost workers are gone; each model has as many as its target, the newest leave first."""
+        workers = set(self.workers())
+        for model, target in self.targets.items():
+            replicas = self._replicas.setdefault(model, {})
+            for replica in [key for key, worker in replicas.items() if worker is not None and worker not in workers]:
+                del replicas[replica]
+            while len(replicas) > target:
+                replicas.popitem()
+            while len(replicas) < target:
+                self._made += 1
+                replicas[f"r{self._made}"] = None
+        for replicas in self._replicas.values():
+            for replica in [key for key, worker in replicas.items() if worker is None]:
+                free = sorted(workers - set(self.running))
+                replicas[replica] = free[0] if free else None
+
+    def _answer(self, verb: str) -> None:
+        if self.is_away or self._failures[verb]:
+            self._failures[verb] = max(0, self._failures[verb] - 1)
+            raise Unavailable("Ray Serve", "the dashboard is away")

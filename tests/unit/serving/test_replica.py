@@ -1,0 +1,217 @@
+"""One replica on an emulated slot, driven with requests as Ray Serve hands them over."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from serving.replica import Replica
+from tests.unit.serving.build import EmulatedGpu, answered, cancelled, infer, play, request, until
+
+ECHO = "/v2/models/echo"
+LONG_WORK = {"base_us": 3_600_000_000}
+
+
+def ask(gpu: EmulatedGpu, *requests: Request, **changes: Any) -> list[tuple[int, Any]]:
+    """Answers to requests sent one after another."""
+
+    async def script(replica: Replica) -> list[tuple[int, Any]]:
+        return [answered(await replica(given)) for given in requests]
+
+    result: list[tuple[int, Any]] = play(gpu, script, **changes)
+    return result
+
+
+def test_an_infer_request_is_answered_in_order_with_its_rows(gpu: EmulatedGpu) -> None:
+    assert ask(gpu, infer("one", "two")) == [
+        (
+            200,
+            {
+                "model_name": "echo",
+                "model_version": "1",
+                "outputs": [{"name": "echo", "datatype": "BYTES", "shape": [2], "data": ["one", "two"]}],
+            },
+        )
+    ]
+    assert gpu.slot()["busy_ns"] == 4_000_000
+
+
+def test_a_version_may_be_named_and_slashes_at_the_end_do_not_matter(gpu: EmulatedGpu) -> None:
+    paths = (f"{ECHO}/versions/1/infer", f"{ECHO}/infer/", f"{ECHO}/versions/2/infer", f"{ECHO}/versions/10/infer")
+    answers = ask(gpu, *(infer("one", path=path) for path in paths))
+    assert [status for status, _ in answers] == [200, 200, 404, 404]
+
+
+def test_metadata_and_readiness_are_told(gpu: EmulatedGpu) -> None:
+    paths = (ECHO, f"{ECHO}/", f"{ECHO}/versions/1", f"{ECHO}/ready", f"{ECHO}/versions/1/ready")
+    described, *others = ask(gpu, *(request("GET", path) for path in paths))
+    assert described[1]["name"] == "echo"
+    assert others == [described, described, (200, None), (200, None)]
+
+
+def test_unknown_paths_and_wrong_methods_are_refused_and_are_no_demand(gpu: EmulatedGpu) -> None:
+    async def script(replica: Replica) -> tuple[list[int], dict[str, float]]:
+        given = [
+            request("GET", f"{ECHO}/nothing"),
+            request("POST", f"{ECHO}/nothing"),
+            request("POST", f"{ECHO}/v1/embeddings"),  # this model embeds nothing
+            request("GET", f"{ECHO}/infer"),
+            request("PUT", ECHO),
+            request("POST", f"{ECHO}/ready"),
+        ]
+        return [answered(await replica(one))[0] for one in given], counted(replica)
+
+    assert play(gpu, script) == ([404, 404, 404, 405, 405, 405], {})
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"", "body"),
+        (b"not json", "body"),
+        (b'{"inputs": [{"name": "text", "datatype": "FP8", "shape": [1], "data": [1]}]}', "inputs[0].datatype"),
+        (b'{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["one"]}]}', "text"),
+        (b'{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": [1]}]}', "text"),
+        (b'{"inputs": [{"name": "sound", "datatype": "BYTES", "shape": [1], "data": ["one"]}]}', "sound"),
+        (b'{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [0], "data": []}]}', "text"),
+        (b'{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [], "data": ["one"]}]}', "text"),
+    ],
+)
+def test_a_body_that_cannot_be_taken_is_refused_naming_the_field(gpu: EmulatedGpu, body: bytes, field: str) -> None:
+    ((status, refusal),) = ask(gpu, request("POST", f"{ECHO}/infer", body))
+    assert (status, refusal["field"]) == (400, field)
+    assert set(refusal) == {"error", "reason", "field"}
+
+
+def test_an_unknown_output_is_refused_before_the_engine_is_asked(gpu: EmulatedGpu) -> None:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["one"]}
+    body = json.dumps({"inputs": [tensor], "outputs": [{"name": "colour"}]}).encode()
+    ((status, refusal),) = ask(gpu, request("POST", f"{ECHO}/infer", body))
+    assert (status, refusal["field"]) == (400, "outputs[0].name")
+    assert gpu.slot()["busy_ns"] == 0
+
+
+@pytest.mark.parametrize("milliseconds", ["soon", "0", "-5", "nan", "inf", ""])
+def test_a_deadline_that_is_none_is_refused_naming_the_header(gpu: EmulatedGpu, milliseconds: str) -> None:
+    ((status, refusal),) = ask(gpu, infer("one", x_request_timeout_ms=milliseconds))
+    assert (status, refusal["field"]) == (400, "x-request-timeout-ms")
+
+
+def test_a_body_too_large_is_refused_by_its_announcement_without_being_read(gpu: EmulatedGpu) -> None:
+    limits = {"max_body_bytes": 1024}
+    announced = request("POST", f"{ECHO}/infer", [], {"content-length": "1025"})
+    assert ask(gpu, announced, serving=limits) == [
+        (413, {"error": "the body has 1025 bytes; at most 1024", "reason": "too_large"})
+    ]
+
+
+@pytest.mark.parametrize("announced", [None, "7", "all", "9" * 5000])
+def test_a_body_too_large_is_refused_while_it_streams_in(gpu: EmulatedGpu, announced: str | None) -> None:
+    chunks = [b"x" * 512, b"x" * 512, b"x", b"and so on"]
+    headers = {} if announced is None else {"content-length": announced}
+    ((status, refusal),) = ask(gpu, request("POST", f"{ECHO}/infer", chunks, headers), serving={"max_body_bytes": 1024})
+    assert (status, refusal["error"]) == (413, "the body has more than 1024 bytes")
+
+
+def test_more_rows_than_the_queue_holds_are_too_large(gpu: EmulatedGpu) -> None:
+    ((status, refusal),) = ask(gpu, infer("a", "b", "c"), serving={"max_queue": 2})
+    assert (status, refusal["error"]) == (413, "3 rows in one request; at most 2")
+
+
+def test_a_large_body_is_answered_as_a_small_one_is(gpu: EmulatedGpu) -> None:
+    text = "word " * 10_000
+    ((status, body),) = ask(gpu, infer(text))
+    assert (status, body["outputs"][0]["data"]) == (200, [text])
+
+
+def test_bytes_in_base64_reach_the_model(gpu: EmulatedGpu) -> None:
+    parameters = {"content_type": "base64"}
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["b25l"], "parameters": parameters}
+    ((_, body),) = ask(gpu, request("POST", f"{ECHO}/infer", json.dumps({"inputs": [tensor]}).encode()))
+    assert body["outputs"][0]["data"] == ["one"]
+
+
+def test_a_full_queue_refuses_with_429_and_says_when_to_come_back(gpu: EmulatedGpu) -> None:
+    async def script(replica: Replica) -> Any:
+        executing = asyncio.ensure_future(replica(infer("a")))
+        await until(lambda: gpu.slot()["busy_ns"] > 0)
+        waiting = asyncio.ensure_future(replica(infer("b", "c")))
+        await until(lambda: gpu.scraped("queued_rows") == 2)
+        in_flight = gpu.scraped("requests_in_flight")
+        refused = await replica(infer("d"))
+        await cancelled(executing, waiting)
+        return answered(refused), refused.headers["retry-after"], in_flight, gpu.counted()
+
+    refused, retry_after, in_flight, codes = play(gpu, script, parameters=LONG_WORK, serving={"max_queue": 2})
+    message = "2 rows are waiting already; retry in 1 s"
+    assert refused == (429, {"error": message, "reason": "queue_full", "retry_after_s": 1})
+    assert (retry_after, in_flight, codes) == ("1", 2, {"429": 1, "499": 2})
+
+
+def test_rows_are_not_read_for_a_queue_that_is_full(gpu: EmulatedGpu) -> None:
+    async def script(replica: Replica) -> Any:
+        executing = asyncio.ensure_future(replica(infer("a")))
+        await until(lambda: gpu.slot()["busy_ns"] > 0)
+        waiting = asyncio.ensure_future(replica(infer("b")))
+        await until(lambda: gpu.scraped("queued_rows") == 1)
+        refused = await replica(infer("\ud800"))  # half a surrogate pair: 400 from whoever reads it
+        await cancelled(executing, waiting)
+        return refused.status_code
+
+    assert play(gpu, script, parameters=LONG_WORK, serving={"max_queue": 1}) == 429
+
+
+def test_a_deadline_that_passes_is_answered_504_by_whoever_sets_the_earliest(gpu: EmulatedGpu) -> None:
+    async def script(replica: Replica) -> Any:
+        tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["one"]}
+        body = json.dumps({"inputs": [tensor], "parameters": {"timeout": 2000}}).encode()
+        given = [
+            infer("one", x_request_timeout_ms="3"),
+            infer("one", x_request_timeout_ms="99999"),
+            request("POST", f"{ECHO}/infer", body, {"x-request-timeout-ms": "99"}),
+        ]
+        return [answered(await replica(one)) for one in given], gpu.counted(), gpu.scrape()
+
+    limits = {"max_deadline_ms": 20}
+    answers, codes, series = play(gpu, script, parameters=LONG_WORK, serving=limits)
+    assert answers == [
+        (504, {"error": f"not answered within the request's {ms} ms", "reason": "deadline_passed"}) for ms in (3, 20, 2)
+    ]
+    assert codes == {"504": 3}
+    assert series['vgpu_serve_request_duration_seconds_count{model="echo"}'] == 0
+
+
+def test_a_client_that_hangs_up_while_sending_is_counted_as_gone(gpu: EmulatedGpu) -> None:
+    cut_short = request("POST", f"{ECHO}/infer", [], {"content-length": "9"})
+
+    async def script(replica: Replica) -> Any:
+        return answered(await replica(cut_short)), gpu.counted()
+
+    assert play(gpu, script) == ((499, None), {"499": 1})
+
+
+def test_answered_requests_are_measured_on_the_workers_own_address(gpu: EmulatedGpu) -> None:
+    async def script(replica: Replica) -> dict[str, float]:
+        for given in (infer("one"), infer("two", "three"), request("GET", ECHO)):
+            await replica(given)
+        return gpu.scrape()
+
+    series = play(gpu, script)
+    who = 'device_kind="emulated",model="echo",profile="v100-8q-8GB",replica="r1",slot="a",worker="worker-1"'
+    assert series[f"vgpu_serve_worker_info{{{who}}}"] == 1
+    exact = {
+        'vgpu_serve_requests_total{code="200",model="echo"}': 2,
+        'vgpu_serve_request_duration_seconds_count{model="echo"}': 2,
+        'vgpu_serve_request_duration_seconds_bucket{le="0.2",model="echo"}': 2,
+        'vgpu_serve_queue_duration_seconds_count{model="echo"}': 3,
+        'vgpu_serve_execution_duration_seconds_count{model="echo"}': 2,
+        'vgpu_serve_batch_size_sum{model="echo"}': 3,
+        'vgpu_serve_requests_in_flight{model="echo"}': 0,
+        'vgpu_serve_queued_rows{model="echo"}': 0,
+        'vgpu_serve_ready{model="echo"}': 1,
+        'vgpu_serve_host_late_total{model="echo"}': 0,
+    }
+    assert {name: series[name] for name in exact} == exact
+    assert 0.007 <= series['vgpu_serve_engine_busy_seconds_total{model="echo"}'] < 0.2
