@@ -33,6 +33,7 @@ class HttpMetrics:
 
     def __init__(self, *, timeout_s: float = 1.0) -> None:
         self._timeout_s = timeout_s
+        self._tls = httpx.create_ssl_context()  # once: it takes 20 ms
 
     def scrape(self, workers: Sequence[Endpoint], exporters: Sequence[Endpoint], now_s: float) -> Scraped:
         """Scrape all; one timeout bounds the round."""
@@ -52,7 +53,7 @@ class HttpMetrics:
 
     async def _fetch_all(self, endpoints: Sequence[Endpoint]) -> list[str | None]:
         # No proxy from the environment: workers and nodes are next door.
-        async with httpx.AsyncClient(timeout=self._timeout_s, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=self._timeout_s, verify=self._tls, trust_env=False) as client:
             return await asyncio.gather(*(self._fetch(client, endpoint) for endpoint in endpoints))
 
     async def _fetch(self, client: httpx.AsyncClient, endpoint: Endpoint) -> str | None:

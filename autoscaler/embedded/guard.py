@@ -32,7 +32,7 @@ def run(work: Callable[[], int]) -> int:
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
         # A stop is a stop: a service's SIGTERM, the outer process's end, ctrl-C, also where a shell had it ignored.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, _stop_once)
         status = 1
         try:
             status = work()
@@ -64,6 +64,13 @@ def end_descendants(*, kill_after_s: float = KILL_AFTER_S) -> int:
         psutil.wait_procs(alive, timeout=kill_after_s)
         _reap()
     return ended
+
+
+def _stop_once(*_: object) -> None:
+    """Begin to stop; a second ctrl-C must not interrupt what the first one has begun."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _signal(process: psutil.Process, number: int) -> None:

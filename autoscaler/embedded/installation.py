@@ -234,8 +234,10 @@ class Installation:
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
             "RAY_SERVE_HAPROXY_NBTHREAD": "2",
-            # Nothing is sent yet when a connection is refused, so another replica can take the request.
-            "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure",
+            # An answer depends on nothing but its request, so what a dying replica left unanswered may be asked of
+            # another one. Twice at most: a request that kills replicas must not go round all of them.
+            "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+            "RAY_SERVE_HAPROXY_RETRIES": "2",
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback_proxy),
             # Ray holds a stopping replica open this long so that load balancers forget it; 30 s by default. Its own
             # HAProxy is told within a second.
