@@ -71,10 +71,10 @@ class Everyone:
 def run(spec: FleetSpec, settings: Settings) -> None:
     """Run until SIGTERM or ctrl-C. Raises `Refused` with everything that keeps it from starting."""
     clock = RealClock()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: clock.stop())
     with ExitStack() as opened:
         world = _open(spec, settings, clock, opened)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: clock.stop())
         Loop(spec, world, interval_s=settings.interval_s, dry_run=settings.dry_run).run()
 
 

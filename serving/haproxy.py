@@ -16,18 +16,22 @@ from pathlib import Path
 
 BINARY_ENV = "VGPU_SERVE_HAPROXY"
 EDITED = "# Ray's configuration, edited by serving/haproxy.py\n"
-BACKEND = re.compile(r"^backend http-(?P<model>\S+)$")
-REPLICA = re.compile(r"^\s+server (?P<server>SERVE_REPLICA_\S+) ")
 WILDCARD = re.compile(r"^(?P<bind>\s+bind )(\*|0\.0\.0\.0|\[?::\]?)?:(?P<port>\d+)")
 ERROR_FILE = re.compile(r"^\s+errorfile ")
-NOTHING_DEPLOYED = re.compile(r"^\s+http-request return status 404 ")
+NOT_FOUND = re.compile(r"^\s+http-request return status 404 ")
+FALLBACK = re.compile(r"^\s+server .* backup$")
+# The gateway answers for no single model, and Ray's fallback proxy may stand in for it.
+GATEWAY_BACKEND = "backend http-gateway"
+
+# Only a request that HAProxy holds whole (up to its buffer, 16 KiB) can be asked again of another replica, and clients
+# commonly send head and body apart. Without this, one left unanswered on a reused connection is dropped in silence.
+WHOLE_REQUESTS = "    option http-buffer-request"
 
 RETRY_AFTER_S = 5
 # HAProxy's own refusals: phrase, reason, message, and whether trying again later helps.
 REFUSALS = {
-    400: ("Bad Request", "malformed", "this is no HTTP request", False),
     502: ("Bad Gateway", "replica_lost", "the replica died while it answered; the request may be sent again", True),
-    503: ("Service Unavailable", "no_capacity", "no replica could be reached; one is being started", True),
+    503: ("Service Unavailable", "no_capacity", "no replica of this model is up; one is being started", True),
     504: ("Gateway Timeout", "deadline_passed", "the replica did not answer in time", False),
 }
 
@@ -40,8 +44,11 @@ def install(directory: Path, *, binary: str) -> dict[str, str]:
     return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script), BINARY_ENV: binary}
 
 
-def edit(config: str, *, errors_directory: str) -> str:
-    """Ray's configuration with every listener on loopback and refusals in the project's shape; an edited one as is."""
+def edit(config: str, *, directory: str) -> str:
+    """Ray's configuration with every listener on loopback and refusals in the project's shape; an edited one as is.
+
+    `directory` holds the error pages.
+    """
     if config.startswith(EDITED):
         return config
     sections: list[list[str]] = [[]]
@@ -49,7 +56,7 @@ def edit(config: str, *, errors_directory: str) -> str:
         if line and not line[0].isspace():
             sections.append([])
         sections[-1].append(WILDCARD.sub(r"\g<bind>127.0.0.1:\g<port>", line))
-    edited = [line for section in sections if section for line in _section(section, errors_directory)]
+    edited = [line for section in sections if section for line in _section(section, directory)]
     return EDITED + "\n".join(edited) + "\n"
 
 
@@ -70,34 +77,24 @@ def _body(message: str, reason: str, *, retry: bool) -> str:
     return json.dumps({"error": message, "reason": reason, **({"retry_after_s": RETRY_AFTER_S} if retry else {})})
 
 
-def _section(lines: list[str], errors_directory: str) -> list[str]:
+def _section(lines: list[str], directory: str) -> list[str]:
     title, *rest = lines
     if title == "defaults":
-        pages = [f"    errorfile {status} {errors_directory}/{status}.http" for status in REFUSALS]
-        return [title, *pages, *(line for line in rest if not ERROR_FILE.match(line))]
+        pages = [f"    errorfile {status} {directory}/{status}.http" for status in REFUSALS]
+        return [title, WHOLE_REQUESTS, *pages, *(line for line in rest if not ERROR_FILE.match(line))]
     if title == "backend default_backend":
-        waiting = _no_capacity("nothing is deployed yet; models are being started")
-        return [title, *(waiting if NOTHING_DEPLOYED.match(line) else line for line in rest)]
-    backend = BACKEND.match(title)
-    # The gateway answers for no single model, and Ray's fallback proxy may stand in for it.
-    if backend is None or backend["model"] == "gateway":
-        return lines
-    return [title, *_guard(backend["model"], rest), *rest]
+        return [title, *(_nothing_deployed() if NOT_FOUND.match(line) else line for line in rest)]
+    if title.startswith("backend http-") and title != GATEWAY_BACKEND:
+        # Disabled and not dropped: Ray looks for it among HAProxy's servers.
+        return [f"{line} disabled" if FALLBACK.match(line) else line for line in lines]
+    return lines
 
 
-def _guard(model: str, lines: list[str]) -> list[str]:
-    """Answer 503 at once while no replica of the model is up."""
-    replicas = [match["server"] for match in map(REPLICA.match, lines) if match]
-    refusal = _no_capacity(f"no replica of {model} is up; one is being started")
-    if not replicas:
-        return [refusal]
-    conditions = [f"    acl a_replica_is_up srv_is_up(http-{model}/{replica})" for replica in replicas]
-    return [*conditions, f"{refusal} unless a_replica_is_up"]
-
-
-def _no_capacity(message: str) -> str:
-    body = _body(message, "no_capacity", retry=True).replace("\\", "\\\\").replace('"', '\\"')
-    answer = f'content-type application/json string "{body}" hdr Retry-After {RETRY_AFTER_S}'
+def _nothing_deployed() -> str:
+    """A path of no application: the gateway would have answered, so it is still to come."""
+    body = _body("nothing is deployed yet; models are being started", "no_capacity", retry=True)
+    escaped = body.replace("\\", "\\\\").replace('"', '\\"')
+    answer = f'content-type application/json string "{escaped}" hdr Retry-After {RETRY_AFTER_S}'
     return f"    http-request return status 503 {answer}"
 
 
@@ -105,11 +102,9 @@ def main(arguments: list[str]) -> None:
     """Edit the file behind `-f` and become HAProxy."""
     if "-f" in arguments:
         path = Path(arguments[arguments.index("-f") + 1])
-        errors_directory = path.parent / "errors"
-        errors_directory.mkdir(exist_ok=True)
         for status in REFUSALS:
-            (errors_directory / f"{status}.http").write_text(error_page(status))
-        path.write_text(edit(path.read_text(), errors_directory=str(errors_directory)))
+            (path.parent / f"{status}.http").write_text(error_page(status))
+        path.write_text(edit(path.read_text(), directory=str(path.parent)))
     binary = os.environ[BINARY_ENV]
     os.execv(binary, [binary, *arguments])
 

@@ -92,7 +92,7 @@ class Replica:
         self._is_open = False
         await self._batcher.stop()
         await self._engine.close()
-        self._metrics_server.shutdown()
+        await asyncio.to_thread(self._metrics_server.shutdown)  # it looks up every half a second only
         self._metrics_server.server_close()
         for threads in (self._computing, self._reading):
             threads.shutdown(wait=False)

@@ -20,7 +20,7 @@ CORES = ("autoscaler/core", "vgpu/core")
 BANNED_WORDS = ("manager", "helper", "util", "common", "base", "impl", "processor")
 CORE_LINES, FILE_LINES, FUNCTION_LINES = 300, 400, 40
 # A broad except is for where a stranger's failure must not end the process: the loop, and what a client waits on.
-BROAD_EXCEPTS = {"autoscaler/loop.py", "serving/batch.py", "serving/replica.py"}
+BROAD_EXCEPTS = {"autoscaler/loop.py", "serving/batch.py", "serving/bodies.py"}
 # Pure parts may not even read a file at import.
 PURE_CALLS = re.compile(r"\b(open|print|input|eval|exec)\(")
 
@@ -118,7 +118,7 @@ def test_every_dependency_says_who_needs_it() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     extras = tomllib.loads(text)["project"]["optional-dependencies"]
     needed = {re.split(r"[<>=\[]", entry)[0] for name, entries in extras.items() if name != "dev" for entry in entries}
-    explained = set(re.findall(r'^    "([a-z-]+)[^"]*",\s+# \S', text, re.MULTILINE))
+    explained = set(re.findall(r'^    "([a-z0-9-]+)[^"]*",\s+# \S', text, re.MULTILINE))
     assert needed - explained == set(), "write behind each runtime dependency which module needs it"
 
 

@@ -54,10 +54,12 @@ def pool_manifest(name: str, *, namespace: str, slot_label: str, replicas: int, 
 
 def refusal(pod: Json, *, ray_ip: str) -> str | None:
     """Why the embedded kubelet does not run this pod, or None."""
-    commands = [container.get("command") or [] for container in pod["spec"]["containers"]]
-    allowed = rf"ray start --address={re.escape(ray_ip)}:[0-9]+ --block"
-    if len(commands) == 1 and re.fullmatch(allowed, " ".join(commands[0])):
-        return None
+    containers = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+    command = containers[0].get("command") or [] if len(containers) == 1 else []
+    address = re.compile(rf"--address={re.escape(ray_ip)}:[0-9]+")
+    match command:
+        case ["ray", "start", str(given), "--block"] if address.fullmatch(given):
+            return None
     return f"the embedded kubelet runs one container of `ray start --address={ray_ip}:PORT --block`, nothing else"
 
 
@@ -121,8 +123,9 @@ def node_status(node_index: int, now: str, version: str) -> Json:
 def status(stage: Stage, *, ip: str, now: str, restarts: int = 0, message: str = "") -> Json:
     """A pod's status: READY once its Ray node has joined and a replica may come; `message` says why it is refused."""
     is_ready = stage is Stage.READY
-    ready = {"status": str(is_ready), "lastTransitionTime": now}
-    ready |= {} if is_ready else {"reason": "ContainersNotReady"}
+    # Conditions are merged into those there: what no longer holds has to be taken out.
+    why = None if is_ready else "ContainersNotReady"
+    ready = {"status": str(is_ready), "lastTransitionTime": now, "reason": why}
     # Once started, a pod is Running also while its container starts again.
     is_pending = stage is Stage.REFUSED or (stage is Stage.STARTING and not restarts)
     waiting = {"reason": str(stage), **({"message": message} if message else {})}

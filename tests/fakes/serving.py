@@ -27,6 +27,9 @@ class FakeServing:
     """By model: each replica and its worker."""
     _made: int = 0
 
+    def __post_init__(self) -> None:
+        self._settle()
+
     def fail_next(self, verb: str, times: int = 1) -> None:
         """Refuse the next calls of `read` or `set_replicas`."""
         self._failures[verb] += times

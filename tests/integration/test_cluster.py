@@ -67,16 +67,16 @@ def test_an_overload_is_answered_by_replicas_on_other_cards_and_a_lost_worker_by
         time.sleep(3)
         victim = slots_of(system, "minilm")[-1]["worker"].partition("/")[2]
         in_flight = kill_worker(system, victim)
-    failed = [sample for sample in samples if sample.failed]
+    failed = [sample.status for sample in samples if sample.failed]
     # Read just before the kill; at 12/s a few more may have come in between.
-    assert len(failed) <= in_flight + 3, f"{len(failed)} requests failed, {in_flight} were in flight on the lost worker"
+    assert len(failed) <= in_flight + 3, f"{failed} failed, {in_flight} were in flight on the lost worker"
     system.wait("the replacement", lambda: running(system, count), timeout_s=60)
     pod = json.loads(system.kubectl("get", "pod", victim, "-o", "json"))
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 1
 
 
 def kill_worker(system: System, name: str) -> int:
-    """SIGKILL a worker's first process, as the kernel does when memory runs out; how many requests its replica was answering."""
+    """SIGKILL a worker's first process, as the kernel does when memory runs out; how many requests were in flight."""
     address = json.loads(system.kubectl("get", "pod", name, "-o", "json"))["status"]["podIP"]
     processes = [p for p in system.family() if f"vgpu-serve.io/worker={name}" in " ".join(p.cmdline())]
     ray = next(process for process in processes if "autoscaler.embedded.container" not in process.cmdline())
@@ -141,22 +141,26 @@ def test_a_lost_exporter_is_named_and_shrinks_nothing(system: System) -> None:
 
 def test_a_model_without_a_live_replica_is_refused_at_once_and_comes_back(system: System) -> None:
     body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["x"]}]}
-
-    def ask() -> httpx.Response:
-        return httpx.post(f"{system.url}/v2/models/narrow/infer", json=body, timeout=10)
-
-    assert ask().status_code == 200
-    kill_worker(system, slots_of(system, "narrow")[0]["worker"].partition("/")[2])
     refused: list[httpx.Response] = []
+    dropped = 0
 
-    def answers_again() -> bool:
-        answer = ask()
+    def answers() -> bool:
+        nonlocal dropped
+        try:
+            answer = httpx.post(f"{system.url}/v2/models/narrow/infer", json=body, timeout=10)
+        except httpx.RemoteProtocolError:
+            # In flight on the lost replica, with no other to ask: HAProxy closes the connection without a word.
+            dropped += 1
+            return False
         if answer.status_code != 200:
             refused.append(answer)
         return answer.status_code == 200
 
-    system.wait("narrow to answer again", answers_again, timeout_s=60)
-    assert refused, "the model was never without a replica"
+    assert answers()
+    kill_worker(system, slots_of(system, "narrow")[0]["worker"].partition("/")[2])
+    system.wait("narrow to be missed", lambda: not answers() and bool(refused), timeout_s=30)
+    system.wait("narrow to answer again", answers, timeout_s=60)
+    assert dropped <= 1
     assert {answer.status_code for answer in refused} <= {502, 503}
     last = refused[-1]
     assert (last.status_code, last.json()["reason"]) == (503, "no_capacity")

@@ -174,7 +174,7 @@ class NvmlReader:
         self._initialised = True
         return None
 
-    def _ask(self, device: _Device | None, call: str, *arguments: object, **options: object) -> Any:  # noqa: ANN401
+    def _ask(self, device: _Device | None, call: str, *arguments: object, **options: object) -> Any:  # noqa: ANN401  # pynvml has no types
         """What pynvml's `call` answers, or Missing. The type of the answer is pynvml's, which declares none."""
         if device is not None and isinstance(device.handle, Missing):
             return device.handle

@@ -113,7 +113,7 @@ def test_a_number_that_is_not_finite_is_a_bug(value: float) -> None:
 
 def test_numbers_cannot_be_changed_afterwards() -> None:
     with pytest.raises(TypeError):
-        numbers(p95_ms=1.0)["p95_ms"] = 2.0  # type: ignore[index]
+        numbers(p95_ms=1.0)["p95_ms"] = 2.0  # type: ignore[index]  # the point: it refuses
 
 
 def test_a_plan_out_of_order_is_refused() -> None:

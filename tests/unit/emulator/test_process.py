@@ -45,7 +45,7 @@ def start(tmp_path: Path) -> Iterator[StartArbiter]:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         processes.append(process)
         assert process.stderr is not None
-        process.first_line = process.stderr.readline()  # type: ignore[attr-defined] # kept for the refusals
+        process.first_line = process.stderr.readline()  # type: ignore[attr-defined]  # kept for the refusals
         return process
 
     yield start_arbiter
@@ -58,7 +58,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """The exit status and everything on stderr."""
     assert process.stderr is not None
     rest = process.stderr.read()
-    return process.wait(10), process.first_line + rest  # type: ignore[attr-defined] # as above
+    return process.wait(10), process.first_line + rest  # type: ignore[attr-defined]  # as above
 
 
 def test_a_job_takes_the_time_that_the_engine_takes(start: StartArbiter, tmp_path: Path) -> None:

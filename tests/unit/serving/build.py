@@ -32,6 +32,7 @@ class EmulatedGpu:
 
     socket: Path
     metrics_port: int = 0
+    stop: Callable[[], None] = lambda: None
 
     def worker(self, **changes: str) -> dict[str, str]:
         """The environment of a worker on slot a; an empty value takes a variable away."""
@@ -82,11 +83,15 @@ def emulated_gpu(folder: Path) -> Iterator[EmulatedGpu]:
     arbiter = Arbiter(config, now_ns=time.monotonic_ns())
     thread = threading.Thread(target=server.serve, args=(arbiter,), name="emulated-gpu")
     thread.start()
-    try:
-        yield EmulatedGpu(config.socket, free_port())
-    finally:
+
+    def stop() -> None:
         server.stop()
         thread.join()
+
+    try:
+        yield EmulatedGpu(config.socket, free_port(), stop)
+    finally:
+        stop()
 
 
 def free_port() -> int:
@@ -163,9 +168,10 @@ def play(gpu: EmulatedGpu, script: Callable[[Replica], Awaitable[Any]], **change
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    """Let the event loop turn until something has happened; the test's own time limit ends a wait in vain."""
-    while not happened():
-        await asyncio.sleep(0)
+    """Let the event loop turn until something has happened."""
+    async with asyncio.timeout(20):
+        while not happened():
+            await asyncio.sleep(0)
 
 
 async def cancelled(*tasks: "asyncio.Future[Any]") -> list[Any]:

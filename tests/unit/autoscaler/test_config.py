@@ -1,0 +1,165 @@
+"""The models file as the autoscaler reads it: defaults are the specification's, and every problem is said at once."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoscaler import config
+from autoscaler.core.spec import FleetSpec, GuardrailSettings, ModelSpec, PolicySettings, PoolSpec
+from autoscaler.refusal import Refused
+from serving import config as serving_config
+from vgpu.core.profile import parse_profile
+
+DEMO = Path(config.__file__).parent / "embedded" / "demo.yaml"
+SLOT = "v100-8q-8GB"
+MODEL = {"slot": SLOT, "objective_p95_ms": 200}
+POOL = "workers-v100-8q-8gb"
+
+
+def problems(document: Any) -> list[str]:
+    with pytest.raises(config.ConfigError) as caught:
+        config.parse(document)
+    assert isinstance(caught.value, Refused)
+    return str(caught.value).splitlines()
+
+
+def test_what_is_left_out_takes_the_specifications_own_defaults() -> None:
+    assert config.parse({"models": {"minilm": MODEL}}) == FleetSpec(
+        pools=(PoolSpec(name=POOL, profile=parse_profile(SLOT)),),
+        models=(ModelSpec(name="minilm", pool=POOL, objective_p95_ms=200, max_replicas=1),),
+        policy=PolicySettings(),
+        guardrails=GuardrailSettings(),
+    )
+
+
+def test_every_setting_can_be_given() -> None:
+    autoscaling = {
+        "min_replicas": 2, "max_replicas": 9, "priority": 3, "target_in_flight": 2.5,
+        "target_utilization_ratio": 0.5, "scale_down_window_s": 60,
+    }  # fmt: skip
+    read = config.parse({
+        "models": {"minilm": {**MODEL, "autoscaling": autoscaling}},
+        "policy": {"window_s": 20, "least_requests": 9},
+        "guardrails": {"step_up_count": 4, "settle_up_s": 1},
+    })  # fmt: skip
+    assert read.models == (ModelSpec(name="minilm", pool=POOL, objective_p95_ms=200, **autoscaling),)
+    assert read.policy == PolicySettings(window_s=20.0, least_requests=9)
+    assert read.guardrails == GuardrailSettings(step_up_count=4, settle_up_s=1.0)
+
+
+def test_a_field_of_the_specification_is_a_key_of_the_file() -> None:
+    derived = {"name", "pool", "objective_p95_ms"}
+    assert set(config.AutoscalingSection.model_fields) == {field.name for field in fields(ModelSpec)} - derived
+
+
+@pytest.mark.parametrize("kind", [PolicySettings, GuardrailSettings])
+def test_every_default_may_be_written_down(kind: type[PolicySettings | GuardrailSettings]) -> None:
+    section = "policy" if kind is PolicySettings else "guardrails"
+    defaults = {field.name: field.default for field in fields(kind)}
+    assert getattr(config.parse({"models": {"m": MODEL}, section: defaults}), section) == kind()
+
+
+def test_models_of_one_slot_type_share_a_pool_however_it_is_spelt() -> None:
+    read = config.parse({"models": {"a": MODEL, "b": {**MODEL, "slot": "GRID V100-8Q"}}})
+    assert [pool.name for pool in read.pools] == [POOL]
+    assert [model.pool for model in read.models] == [POOL, POOL]
+
+
+def test_each_slot_type_has_a_pool_of_its_own() -> None:
+    read = config.parse({"models": {"a": MODEL, "b": {**MODEL, "slot": "v100-4q-4GB"}}})
+    assert [pool.name for pool in read.pools] == [POOL, "workers-v100-4q-4gb"]
+
+
+def test_every_problem_of_every_section_is_named_at_once() -> None:
+    assert problems({
+        "models": {
+            "one": {"slot": "v100-8q-16GB", "objective_p95_ms": 200},
+            "two": {"slot": SLOT, "objective_p95_ms": "soon", "autoscalling": {}},
+            "three": {"slot": SLOT, "objective_p95_ms": 0, "autoscaling": {"min_replicas": 3, "max_replicas": 1}},
+            "four": None,
+            "five": {"autoscaling": {"max_replica": 2, "priority": "high"}},
+        },
+        "policy": {"window": 6, "recent_s": "abc", "max_age_s": -1},
+        "guardrails": {"step_up_count": 1.5, "settle_up_s": True, "step_up_ratio": float("nan")},
+    }) == [
+        "models.one.slot: 'v100-8q-16GB' contradicts itself: '8q' means 8 GB and '16GB' says 16 GB; "
+        "write v100-8q-8GB or v100-16q-16GB",
+        "models.two.objective_p95_ms: should be a valid integer, unable to parse string as an integer",
+        "models.two.autoscalling: unknown key; remove it or correct its spelling",
+        "models.three: objective_p95_ms is 0; at least 1",
+        "models.three: max_replicas is 1; at least min_replicas, which is 3",
+        "models.four: expected a mapping",
+        "models.five.slot: missing; it has no default",
+        "models.five.objective_p95_ms: missing; it has no default",
+        "models.five.autoscaling.priority: should be a valid integer, unable to parse string as an integer",
+        "models.five.autoscaling.max_replica: unknown key; remove it or correct its spelling",
+        "policy.window: unknown key; remove it or correct its spelling",
+        "policy.recent_s: 'abc' is no number",
+        "policy: max_age_s is -1.0; above 0",
+        "guardrails.step_up_count: 1.5 is no whole number",
+        "guardrails.settle_up_s: True is no number",
+        "guardrails.step_up_ratio: nan is no number",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (None, ["the file: expected a mapping"]),
+        ([1], ["the file: expected a mapping"]),
+        ({}, ["models: missing; it has no default"]),
+        ({"models": {}}, ["models: empty; name at least one model"]),
+        ({"models": 3, "policy": 1}, ["models: expected a mapping", "policy: expected a mapping"]),
+        ({"models": {"m": MODEL}, "model": {}}, ["model: unknown key; remove it or correct its spelling"]),
+    ],
+)
+def test_a_file_that_is_none_is_said_to_be_so(document: Any, said: list[str]) -> None:
+    assert problems(document) == said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"models: [", "not YAML: while parsing"), (b"\xff\xfe\x00", "not YAML: "), (b"", "the file: expected a mapping")],
+)
+def test_a_file_that_cannot_be_parsed_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_bytes(content)
+    with pytest.raises(config.ConfigError) as caught:
+        config.load(path)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: {said}")
+
+
+def test_a_file_that_is_not_there_is_named_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    with pytest.raises(config.ConfigError) as caught:
+        config.load(path)
+    assert str(caught.value) == f"{path}: No such file or directory; give a readable models file"
+
+
+def test_every_problem_of_a_file_carries_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("models: {a: 1, b: 2}")
+    with pytest.raises(config.ConfigError) as caught:
+        config.load(path)
+    assert str(caught.value).splitlines() == [
+        f"{path}: models.a: expected a mapping", f"{path}: models.b: expected a mapping",
+    ]  # fmt: skip
+
+
+def test_the_shipped_file_is_read_by_the_autoscaler_and_by_the_data_plane_alike() -> None:
+    read, served = config.load(DEMO), serving_config.load(DEMO)
+    assert [(model.name, model.objective_p95_ms) for model in read.models] == [
+        (model.name, model.objective_p95_ms) for model in served.models
+    ]
+    assert [pool.name for pool in read.pools] == [POOL]
+    assert all(model.max_replicas >= 2 for model in read.models)
+
+
+def test_the_data_planes_own_keys_are_known_here() -> None:
+    """A key that only one of the two knows would be refused by the other."""
+    shared = {"name"}  # the key above the section
+    assert set(serving_config.ModelConfig.model_fields) - shared == set(config.ModelSection.model_fields)
+    assert set(serving_config.ServingConfig.model_fields) == set(config.File.model_fields)

@@ -1,0 +1,117 @@
+"""The emulated hardware: what a fleet file may say, and what is refused with every reason."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from autoscaler.embedded import fleet
+from autoscaler.embedded.fleet import Card, Fleet, FleetError
+from autoscaler.refusal import Refused
+from vgpu.core.share import SchedulerPolicy
+
+PROFILE = "v100-8q-8GB"
+
+
+def load(directory: Path, document: Any) -> Fleet:
+    path = directory / "fleet.yaml"
+    path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
+    return fleet.load(path)
+
+
+def problems(directory: Path, document: Any) -> list[str]:
+    with pytest.raises(FleetError) as caught:
+        load(directory, document)
+    assert isinstance(caught.value, Refused)
+    return [line.removeprefix(f"{directory / 'fleet.yaml'}: ") for line in str(caught.value).splitlines()]
+
+
+def card(*nodes: str, profile: str = PROFILE, **given: Any) -> dict[str, Any]:
+    return {"profile": profile, "nodes": list(nodes), **given}
+
+
+def test_by_default_there_are_three_cards_of_two_guests() -> None:
+    made = fleet.default()
+    assert [(entry.profile, entry.nodes, entry.policy) for entry in made.cards] == [
+        (PROFILE, ("node-1", "node-2"), SchedulerPolicy.BEST_EFFORT),
+        (PROFILE, ("node-3", "node-4"), SchedulerPolicy.BEST_EFFORT),
+        (PROFILE, ("node-5", "node-6"), SchedulerPolicy.BEST_EFFORT),
+    ]
+    assert made.nodes == tuple(f"node-{index}" for index in range(1, 7))
+
+
+def test_a_file_says_what_each_card_is_cut_into(tmp_path: Path) -> None:
+    document = {"cards": [card("a", "b", policy="fixed-share"), card("c", profile="v100-16q-16GB")], "cost_ratio": 2}
+    assert load(tmp_path, document) == Fleet(
+        cards=(
+            Card(profile=PROFILE, nodes=("a", "b"), policy=SchedulerPolicy.FIXED_SHARE),
+            Card(profile="v100-16q-16GB", nodes=("c",)),
+        ),
+        cost_ratio=2.0,
+    )
+
+
+def test_what_is_written_is_what_is_read_back(tmp_path: Path) -> None:
+    """The installation hands the fleet to its other processes in a file."""
+    assert load(tmp_path, fleet.default().model_dump(mode="json")) == fleet.default()
+
+
+def test_every_problem_of_every_card_is_named_at_once(tmp_path: Path) -> None:
+    assert problems(tmp_path, {
+        "cards": [
+            card("a", profile="v100-8q-16GB"),
+            card("b", "c", "d"),
+            card("e", policy="round-robin", colour="green"),
+            card(),
+            card("Not A Name"),
+        ],
+        "cost_ratio": 0,
+        "cost": 1,
+    }) == [
+        "cards.0: 'v100-8q-16GB' contradicts itself: '8q' means 8 GB and '16GB' says 16 GB; "
+        "write v100-8q-8GB or v100-16q-16GB",
+        "cards.1: 3 nodes on one card; v100-8q-8GB allows 2",
+        "cards.2.policy: should be 'best-effort', 'equal-share' or 'fixed-share'",
+        "cards.2.colour: unknown key; remove it or correct its spelling",
+        "cards.3.nodes: Tuple should have at least 1 item after validation, not 0",
+        "cards.4.nodes.0: String should match pattern '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$'",
+        "cost_ratio: should be greater than 0",
+        "cost: unknown key; remove it or correct its spelling",
+    ]  # fmt: skip
+
+
+def test_nodes_named_twice_are_listed(tmp_path: Path) -> None:
+    assert problems(tmp_path, {"cards": [card("a", "b"), card("b", "c"), card("a")]}) == [
+        "the file: nodes named twice: a, b"
+    ]
+
+
+def test_more_nodes_than_there_are_addresses_are_refused(tmp_path: Path) -> None:
+    cards = [card(f"n{index}", profile="v100-16q-16GB") for index in range(251)]
+    assert problems(tmp_path, {"cards": cards}) == ["the file: 251 nodes; at most 250 have an address here"]
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ("", "the file: expected a mapping"),
+        ("cards: []", "cards: Tuple should have at least 1 item after validation, not 0"),
+        ("cards: [", "not YAML: while parsing"),
+        ("{}", "cards: missing; it has no default"),
+    ],
+)
+def test_a_file_that_is_none_is_said_to_be_so(tmp_path: Path, document: str, said: str) -> None:
+    (line,) = problems(tmp_path, document)
+    assert line.startswith(said)
+
+
+def test_a_file_that_is_not_there_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(FleetError, match=r"none\.yaml: No such file or directory; give a readable fleet file"):
+        fleet.load(tmp_path / "none.yaml")
+
+
+def test_cards_and_slots_keep_their_uuids_from_run_to_run() -> None:
+    assert fleet.card_uuid(0) == "GPU-eed0fd84-d2d2-5e39-85cd-6827a374d364"
+    everything = [fleet.card_uuid(index) for index in range(50)] + [fleet.slot_uuid(f"n{i}/0") for i in range(50)]
+    assert len(set(everything)) == 100

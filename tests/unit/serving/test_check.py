@@ -1,0 +1,83 @@
+"""What is refused before anything starts: the models file, and the models it names."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from serving import __main__ as deployment
+from serving import check
+
+Main = Callable[[list[str] | None], int]
+GOOD = "models: {echo: {kind: synthetic, slot: v100-8q-8GB, objective_p95_ms: 200}}\n"
+BAD = """\
+models:
+  one: {kind: oracle, slot: v100-8q-8GB, objective_p95_ms: 200}
+  two: {kind: synthetic, slot: v100-8q-8GB, objective_p95_ms: 200, parameters: {colour: red}}
+  three: {kind: synthetic, slot: v100-8q-8GB, objective_p95_ms: 200, parameters: {base_us: -1}}
+  four: {kind: text_embedder, slot: v100-8q-8GB, objective_p95_ms: 200, parameters: {largest_batch: many}}
+  five: {kind: synthetic, slot: v100-8q-8GB, objective_p95_ms: 200}
+"""
+
+
+def models_file(folder: Path, text: str) -> Path:
+    file = folder / "models.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_a_file_that_can_be_served_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.main([str(models_file(tmp_path, GOOD))]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("main", [check.main, deployment.main], ids=["check", "deploy"])
+def test_every_model_that_cannot_be_made_is_named_with_the_file(
+    main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = models_file(tmp_path, BAD)
+    more = [] if main is check.main else ["--ray-address", "127.0.0.1:1"]
+    assert main([str(file), *more]) == 2
+    *problems, last = capsys.readouterr().err.splitlines()
+    assert problems == [
+        f"{file}: models.one: model kind is 'oracle'; known kinds are file_type, synthetic, text_embedder",
+        f"{file}: models.two: synthetic has no parameter colour; it takes base_us, per_item_us, framebuffer_mib",
+        f"{file}: models.three: base_us is -1; a cost is a number, 0 or more",
+    ]
+    assert last.startswith(f"{file}: models.four: ")
+
+
+def test_a_missing_model_file_is_named_with_its_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = GOOD.replace("synthetic,", f"file_type, parameters: {{folder: {tmp_path}/none}},")
+    assert check.main([str(models_file(tmp_path, text))]) == 2
+    (problem,) = capsys.readouterr().err.splitlines()
+    assert "models.echo: " in problem
+    assert "pip install" in problem
+
+
+def test_a_config_that_cannot_be_used_is_refused_before_its_models_are_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check.main([str(models_file(tmp_path, BAD + "colour: red\n"))]) == 2
+    assert (
+        capsys.readouterr().err == f"{tmp_path}/models.yaml: colour: unknown key; remove it or correct its spelling\n"
+    )
+
+
+@pytest.mark.parametrize("main", [check.main, deployment.main], ids=["check", "deploy"])
+def test_without_a_file_its_usage_is_told(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert "the following arguments are required" in capsys.readouterr().err
+
+
+def test_it_runs_as_a_program_and_imports_no_ray(tmp_path: Path) -> None:
+    code = (
+        "import sys; from serving.check import main; status = main(); assert 'ray' not in sys.modules; sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, str(models_file(tmp_path, "models: [1]"))]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (2, f"{tmp_path}/models.yaml: models: expected a mapping\n")
