@@ -122,16 +122,21 @@ class Loop:
         self._deployments, serving_gap = self._ask(
             "serving", lambda: world.serving.read(models, now_s()), self._deployments, problems
         )
+        scraped = world.metrics.scrape(self._cluster_seen.workers, self._cluster_seen.exporters, now_s())
+        slots = scraped.slots
         if cluster_gap:
             gaps += [_unreachable(Source.POOL, pool.name) for pool in self._spec.pools]
+            # Which worker holds which slot may have changed: what a device says belongs to nobody for certain, and an
+            # unknown never shrinks anything.
+            gaps += [_unreachable(Source.SLOT, slot.slot_id) for slot in self._cluster_seen.inventory.slots]
+            slots = ()
         if serving_gap:
             gaps += [_unreachable(Source.DEPLOYMENT, model) for model in models]
-        scraped = world.metrics.scrape(self._cluster_seen.workers, self._cluster_seen.exporters, now_s())
         return Observation(
             replicas=scraped.replicas,
             deployments=self._deployments,
             pools=self._cluster_seen.pools,
-            slots=scraped.slots,
+            slots=slots,
             missing=(*gaps, *self._explained(scraped)),
         )
 

@@ -54,10 +54,10 @@ class FileKind:
 class FileType:
     """A `Model` whose item is the content of one file."""
 
-    def __init__(self, *, folder: Path | None = None, largest_batch: int = 32) -> None:
+    def __init__(self, *, folder: Path | str | None = None, largest_batch: int = 32) -> None:
         if largest_batch < 1:
             raise ValueError(f"largest_batch is {largest_batch}; a batch holds at least 1 item")
-        self._folder = folder
+        self._folder = Path(folder) if folder else None
         self._largest_batch = largest_batch
         self._magika: _SingleThreadMagika
 

@@ -58,10 +58,10 @@ def packaged_folder() -> Path:
 class TextEmbedder:
     """An `Embedder` whose item is the token numbers of one text, so that a text is tokenised once."""
 
-    def __init__(self, *, folder: Path | None = None, largest_batch: int = 32) -> None:
+    def __init__(self, *, folder: Path | str | None = None, largest_batch: int = 32) -> None:
         if largest_batch < 1:
             raise ValueError(f"largest_batch is {largest_batch}; a batch holds at least 1 item")
-        self._folder = folder or packaged_folder()
+        self._folder = Path(folder) if folder else packaged_folder()
         self._largest_batch = largest_batch
         self._tokenizer: tokenizers.Tokenizer
         self._session: onnxruntime.InferenceSession

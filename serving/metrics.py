@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 
 # A second family of timestamps for every counter and histogram, which nobody here reads.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the package leaves it unannotated
 
 # Seconds. Roughly a factor of 1.5 apart where objectives lie, so that a quantile is off by a quarter at most.
 LATENCY_EDGES_S = (

@@ -3,12 +3,12 @@
 As with NVIDIA vGPU, a node is a guest with one virtual GPU, and the nodes of one card share its engine.
 """
 
+import re
 import uuid
 from pathlib import Path
-from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from autoscaler.config import lines_of
 from autoscaler.refusal import Refused
@@ -19,8 +19,8 @@ STRICT = ConfigDict(extra="forbid", frozen=True)
 NAMESPACE = uuid.UUID("5f0c8f9a-51e0-4d3c-9f55-0b8f3f6d7a10")
 # Each node has the second byte of 127/8 to itself: see `pods.address`.
 MOST_NODES = 250
-# A label of a DNS name, as Kubernetes asks of what names objects and volumes alike.
-NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+# One label of a DNS name.
+NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class FleetError(Refused):
@@ -34,19 +34,33 @@ class Card(BaseModel):
 
     profile: str
     """Slot type of every guest on the card, as the node label says it: v100-8q-8GB."""
-    nodes: tuple[NodeName, ...] = Field(min_length=1)
+    nodes: tuple[str, ...]
     """One guest node per slot."""
     policy: SchedulerPolicy = SchedulerPolicy.BEST_EFFORT
     """The hypervisor's time slicing; best effort is NVIDIA's default."""
 
-    @model_validator(mode="after")
-    def _fits(self) -> "Card":
+    @field_validator("profile")
+    @classmethod
+    def _profile_can_exist(cls, label: str) -> str:
         try:
-            profile = parse_profile(self.profile)
+            parse_profile(label)
         except ProfileError as error:
             raise ValueError(str(error)) from error
-        if len(self.nodes) > profile.most_per_gpu:
-            raise ValueError(f"{len(self.nodes)} nodes on one card; {self.profile} allows {profile.most_per_gpu}")
+        return label
+
+    @field_validator("nodes")
+    @classmethod
+    def _nodes_can_be_named_so(cls, nodes: tuple[str, ...]) -> tuple[str, ...]:
+        if not nodes:
+            raise ValueError("empty; name one guest for each slot")
+        if odd := [node for node in nodes if not NODE_NAME.fullmatch(node)]:
+            raise ValueError(f"{', '.join(map(repr, odd))}; use lower-case letters, digits and hyphens")
+        return nodes
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Card":
+        if len(self.nodes) > self.shape.most_per_gpu:
+            raise ValueError(f"{len(self.nodes)} nodes on one card; {self.profile} allows {self.shape.most_per_gpu}")
         return self
 
     @property
@@ -60,7 +74,7 @@ class Fleet(BaseModel):
 
     model_config = STRICT
 
-    cards: tuple[Card, ...] = Field(min_length=1)
+    cards: tuple[Card, ...]
     cost_ratio: float = Field(default=8.0, gt=0, le=1000)
     """Emulated GPU's time over the reference engine's. 8 keeps a fully busy card at an eighth of one core here."""
 
@@ -71,6 +85,8 @@ class Fleet(BaseModel):
 
     @model_validator(mode="after")
     def _nodes_are_distinct_and_few(self) -> "Fleet":
+        if not self.cards:
+            raise ValueError("no cards; describe at least one")
         twice = sorted({node for node in self.nodes if self.nodes.count(node) > 1})
         if twice:
             raise ValueError(f"nodes named twice: {', '.join(twice)}")

@@ -62,7 +62,7 @@ class System:
         return self.url.removeprefix("http://")
 
     def state(self) -> dict[str, Any]:
-        return dict(httpx.get(self.addresses["autoscaler_url"] + "/v1/state", timeout=5).json())
+        return dict(httpx.get(self.addresses["autoscaler_url"] + "/v1/state", timeout=5).raise_for_status().json())
 
     def model(self, name: str) -> dict[str, Any]:
         return next(model for model in self.state()["models"] if model["name"] == name)

@@ -102,7 +102,7 @@ BAD = [
     ("/v2/models/other/infer", b"{}", {}, 404, "unknown_model", "model"),
     ("/v2/models/minilm/nothing", b"{}", {}, 404, "unknown_path", None),
     ("/nothing", b"{}", {}, 404, "unknown_path", None),
-    ("/v2/models/minilm/infer", b"{", {}, 400, "malformed", None),
+    ("/v2/models/minilm/infer", b"{", {}, 400, "malformed", "body"),
     ("/v2/models/minilm/infer", b"[]", {}, 400, "malformed", "body"),
     ("/v2/models/minilm/infer", b"{}", {}, 400, "malformed", "inputs"),
     (

@@ -99,8 +99,13 @@ def test_an_outage_is_said_with_the_time_of_the_next_try() -> None:
     first, second = around.run(1)
     assert first.problems == ("Kubernetes: the API server is away; next try in 0.8 s",)
     assert second.problems == ("cluster is asked again in 0.2 s",)
-    assert first.seen.missing == (Missing(source=Source.POOL, name=POOL, reason=MissingReason.UNREACHABLE),)
-    assert second.seen.missing == first.seen.missing
+    assert first.seen.missing == second.seen.missing
+    assert first.seen.missing == tuple(
+        Missing(source=source, name=name, reason=MissingReason.UNREACHABLE)
+        for source, name in (
+            (Source.POOL, POOL), (Source.SLOT, "n0/0"), (Source.SLOT, "n1/0"), (Source.SLOT, "n2/0"),
+        )
+    )  # fmt: skip
 
 
 def test_the_last_reading_is_kept_and_ages() -> None:

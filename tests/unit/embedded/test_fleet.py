@@ -69,13 +69,13 @@ def test_every_problem_of_every_card_is_named_at_once(tmp_path: Path) -> None:
         "cost_ratio": 0,
         "cost": 1,
     }) == [
-        "cards.0: 'v100-8q-16GB' contradicts itself: '8q' means 8 GB and '16GB' says 16 GB; "
+        "cards.0.profile: 'v100-8q-16GB' contradicts itself: '8q' means 8 GB and '16GB' says 16 GB; "
         "write v100-8q-8GB or v100-16q-16GB",
         "cards.1: 3 nodes on one card; v100-8q-8GB allows 2",
         "cards.2.policy: should be 'best-effort', 'equal-share' or 'fixed-share'",
         "cards.2.colour: unknown key; remove it or correct its spelling",
-        "cards.3.nodes: Tuple should have at least 1 item after validation, not 0",
-        "cards.4.nodes.0: String should match pattern '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$'",
+        "cards.3.nodes: empty; name one guest for each slot",
+        "cards.4.nodes: 'Not A Name'; use lower-case letters, digits and hyphens",
         "cost_ratio: should be greater than 0",
         "cost: unknown key; remove it or correct its spelling",
     ]  # fmt: skip
@@ -96,7 +96,7 @@ def test_more_nodes_than_there_are_addresses_are_refused(tmp_path: Path) -> None
     ("document", "said"),
     [
         ("", "the file: expected a mapping"),
-        ("cards: []", "cards: Tuple should have at least 1 item after validation, not 0"),
+        ("cards: []", "the file: no cards; describe at least one"),
         ("cards: [", "not YAML: while parsing"),
         ("{}", "cards: missing; it has no default"),
     ],

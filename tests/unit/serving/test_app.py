@@ -33,7 +33,7 @@ def test_rays_own_limits_never_come_before_ours() -> None:
     deployment = app.model_application(CONFIG.models[0])._bound_deployment
     limits = CONFIG.models[0].serving
     assert deployment.max_ongoing_requests > 2 * limits.max_queue
-    assert deployment.graceful_shutdown_timeout_s > limits.max_deadline_ms / 1000
+    assert deployment._deployment_config.graceful_shutdown_timeout_s > limits.max_deadline_ms / 1000
 
 
 def test_the_gateway_holds_no_slot_and_runs_on_the_head() -> None:

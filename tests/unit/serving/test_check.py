@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from models import catalog, synthetic
+from models.model import ModelFileMissing
 from serving import __main__ as deployment
 from serving import check
 
@@ -49,12 +51,21 @@ def test_every_model_that_cannot_be_made_is_named_with_the_file(
     assert last.startswith(f"{file}: models.four: ")
 
 
-def test_a_missing_model_file_is_named_with_its_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = GOOD.replace("synthetic,", f"file_type, parameters: {{folder: {tmp_path}/none}},")
-    assert check.main([str(models_file(tmp_path, text))]) == 2
-    (problem,) = capsys.readouterr().err.splitlines()
-    assert "models.echo: " in problem
-    assert "pip install" in problem
+class Absent(synthetic.Synthetic):
+    """A model whose weights are not installed."""
+
+    def load(self) -> None:
+        raise ModelFileMissing("weights missing in /nowhere", remedy="install them with: pip install weights")
+
+
+def test_a_missing_model_file_is_named_with_its_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "FACTORIES", {"absent": Absent})
+    file = models_file(tmp_path, GOOD.replace("synthetic", "absent"))
+    assert check.main([str(file)]) == 2
+    expected = "weights missing in /nowhere; install them with: pip install weights"
+    assert capsys.readouterr().err == f"{file}: models.echo: {expected}\n"
 
 
 def test_a_config_that_cannot_be_used_is_refused_before_its_models_are_made(

@@ -2,10 +2,15 @@
 
 import asyncio
 import json
+import threading
+from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from starlette.requests import Request
 
+from models import catalog, synthetic
+from models.model import InputTensor
 from serving.replica import Replica
 from tests.unit.serving.build import EmulatedGpu, answered, cancelled, infer, play, request, until
 
@@ -119,10 +124,28 @@ def test_more_rows_than_the_queue_holds_are_too_large(gpu: EmulatedGpu) -> None:
     assert (status, refusal["error"]) == (413, "3 rows in one request; at most 2")
 
 
-def test_a_large_body_is_answered_as_a_small_one_is(gpu: EmulatedGpu) -> None:
-    text = "word " * 10_000
-    ((status, body),) = ask(gpu, infer(text))
-    assert (status, body["outputs"][0]["data"]) == (200, [text])
+class Watched(synthetic.Synthetic):
+    """Answers with the thread that read the row."""
+
+    def items_from_tensors(self, tensors: Mapping[str, InputTensor]) -> list[str]:
+        return [threading.current_thread().name for _ in super().items_from_tensors(tensors)]
+
+
+def test_rows_of_large_bodies_are_read_outside_the_event_loop_and_of_small_ones_inside(
+    gpu: EmulatedGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "FACTORIES", {"watched": Watched})
+    answers = ask(gpu, infer("word"), infer("word " * 2000), kind="watched")
+    assert [body["outputs"][0]["data"] for _, body in answers] == [["MainThread"], ["rows_0"]]
+
+
+def test_rows_of_a_large_body_that_cannot_be_taken_are_refused_as_those_of_a_small_one(gpu: EmulatedGpu) -> None:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [2000], "data": ["word"] * 1999}
+    limits = {"max_queue": 2000}
+    ((status, refusal),) = ask(
+        gpu, request("POST", f"{ECHO}/infer", json.dumps({"inputs": [tensor]}).encode()), serving=limits
+    )
+    assert (status, refusal["field"]) == (400, "text")
 
 
 def test_bytes_in_base64_reach_the_model(gpu: EmulatedGpu) -> None:
