@@ -65,14 +65,10 @@ def create(identity: WorkerIdentity, *, objective_s: float) -> WorkerMetrics:
     def counter(name: str, documentation: str) -> Counter:
         return Counter(name, documentation, ["model"], registry=registry).labels(identity.model)
 
+    answered = "Answered requests, refused ones included"
     return WorkerMetrics(
         registry=registry,
-        requests=Counter(
-            "vgpu_serve_requests_total",
-            "Answered requests, refused ones included",
-            ["model", "code"],
-            registry=registry,
-        ),
+        requests=Counter("vgpu_serve_requests_total", answered, ["model", "code"], registry=registry),
         request_duration_s=histogram(
             "vgpu_serve_request_duration_seconds", "From the request's arrival to its answer", edges
         ),

@@ -168,12 +168,12 @@ def _input(entry: dict[str, Any], where: str, tail: memoryview) -> tuple[str, In
             message = f"{field}: {errors.quoted(size)}; {len(tail)} bytes are left in the body"
             raise errors.malformed(message, field=field)
         data, tail = _from_binary(tail[:size], datatype, where), tail[size:]
-    if _is_base64(parameters, datatype, where):
-        data = _from_base64(data, where)
+    if _is_encoded(parameters, datatype, where):
+        data = _decoded(data, where)
     return name, InputTensor(datatype=datatype, shape=tuple(shape), data=data), tail
 
 
-def _is_base64(parameters: Mapping[str, Any], datatype: str, where: str) -> bool:
+def _is_encoded(parameters: Mapping[str, Any], datatype: str, where: str) -> bool:
     """Other content types of MLServer say how a model should read the tensor; our models know."""
     content_type = parameters.get("content_type", "")
     field = f"{where}.parameters.content_type"
@@ -196,7 +196,7 @@ def _from_json(entry: dict[str, Any], where: str) -> list[Any]:
     return data
 
 
-def _from_base64(elements: Sequence[Any] | NDArray[Any], where: str) -> list[bytes]:
+def _decoded(elements: Sequence[Any] | NDArray[Any], where: str) -> list[bytes]:
     field = f"{where}.data"
     decoded: list[bytes] = []
     for index, element in enumerate(elements):

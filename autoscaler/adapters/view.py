@@ -7,6 +7,7 @@ from autoscaler.core.observation import Missing, Observation, ReplicaState
 from autoscaler.core.signals import ModelSignals, Signal
 from autoscaler.core.spec import FleetSpec, ModelSpec
 from autoscaler.ports import Tick
+from vgpu.core import names
 from vgpu.core.inventory import Inventory
 
 Json = dict[str, Any]
@@ -85,6 +86,7 @@ def _nodes(inventory: Inventory, seen: Observation) -> list[Json]:
             "name": node.name,
             "ready": node.ready,
             "schedulable": node.schedulable,
+            "device_kind": dict(node.labels).get(names.LABEL_DEVICE_KIND),
             "slots": [
                 {
                     "slot": slot.slot_id,

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from autoscaler import config
+from autoscaler.cli import terminal
 from autoscaler.embedded import addresses, fleet, preflight
 from autoscaler.embedded.installation import Installation, Plan
 from autoscaler.refusal import Refused
@@ -31,10 +32,11 @@ def plan(models: Path, fleet_file: Path | None, wanted_ports: dict[str, int], ru
             problems.extend(str(refusal).splitlines())
             return None
 
-    ports = attempt(lambda: addresses.choose(wanted_ports))
-    cards = attempt(lambda: fleet.default() if fleet_file is None else fleet.load(fleet_file))
-    spec = attempt(lambda: config.load(models))
-    attempt(lambda: preflight.check(models))
+    with terminal.console().status("checking the models"):
+        ports = attempt(lambda: addresses.choose(wanted_ports))
+        cards = attempt(lambda: fleet.default() if fleet_file is None else fleet.load(fleet_file))
+        spec = attempt(lambda: config.load(models))
+        attempt(lambda: preflight.check(models))
     if ports is None or cards is None or spec is None or problems:
         raise Refused("\n".join(dict.fromkeys(problems)))
     return Plan(models=models, spec=spec, fleet=cards, ports=ports, run_directory=run_directory)

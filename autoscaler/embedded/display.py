@@ -51,14 +51,14 @@ def models_table(state: dict[str, Any]) -> Table:
 def nodes_table(state: dict[str, Any]) -> Table:
     """One line per slot: who holds it, and how busy its share of the card is."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("NODE", "SLOT TYPE", "GPU (EMULATED)", "HELD BY", "SERVES", "ENGINE BUSY"):
+    for heading in ("NODE", "SLOT TYPE", "GPU", "HELD BY", "SERVES", "ENGINE BUSY"):
         table.add_column(heading, justify="right" if heading == "ENGINE BUSY" else "left")
     for node in state["nodes"]:
         for slot in node["slots"]:
             table.add_row(
                 node["name"],
                 slot["profile"],
-                slot["gpu"][:12],
+                f"{slot['gpu'][:12]}{' (emulated)' if node['device_kind'] == 'emulated' else ''}",
                 (slot["worker"] or "free").rpartition("/")[2],
                 slot["model"] or "–",
                 ratio(slot["engine_busy_ratio"]),

@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 
 import psutil
@@ -21,7 +22,7 @@ KILL_AFTER_S = 1.0
 
 
 def run(work: Callable[[], int]) -> int:
-    """Run `work` in a child; return its exit status once no descendant is left."""
+    """Run `work` in a child; its exit status, or 128 and the signal that ended it, once no descendant is left."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     outer = os.getpid()
     inner = os.fork()
@@ -39,6 +40,9 @@ def run(work: Callable[[], int]) -> int:
         except SystemExit as stopped:
             status = stopped.code if isinstance(stopped.code, int) else 1
         finally:
+            if sys.exc_info()[0] is not None:  # nobody is left to see it once this process has ended
+                traceback.print_exc()
+            end_descendants()
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
@@ -48,7 +52,9 @@ def run(work: Callable[[], int]) -> int:
     signal.signal(signal.SIGQUIT, lambda *_: os.kill(inner, signal.SIGKILL))
     _, waited = os.waitpid(inner, 0)
     end_descendants()
-    return os.waitstatus_to_exitcode(waited)
+    status = os.waitstatus_to_exitcode(waited)
+    # As a shell says it: 137 for one that was killed.
+    return status if status >= 0 else 128 - status
 
 
 def end_descendants(*, kill_after_s: float = KILL_AFTER_S) -> int:

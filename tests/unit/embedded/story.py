@@ -33,6 +33,7 @@ def state(
         "nodes": [
             {
                 "name": f"node-{index}",
+                "device_kind": "emulated",
                 "slots": [
                     {
                         "slot": f"node-{index}/0",

@@ -111,6 +111,12 @@ def test_a_file_that_is_not_there_is_named_with_the_remedy(tmp_path: Path) -> No
         fleet.load(tmp_path / "none.yaml")
 
 
+def test_the_example_of_the_readme_can_be_used(tmp_path: Path) -> None:
+    text = Path(fleet.__file__).with_name("README.md").read_text()
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    assert load(tmp_path, example).nodes == ("node-1", "node-2", "node-3", "node-4", "node-5")
+
+
 def test_cards_and_slots_keep_their_uuids_from_run_to_run() -> None:
     assert fleet.card_uuid(0) == "GPU-eed0fd84-d2d2-5e39-85cd-6827a374d364"
     everything = [fleet.card_uuid(index) for index in range(50)] + [fleet.slot_uuid(f"n{i}/0") for i in range(50)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tritonclient.http as triton
 
 from models.model import ANY_LENGTH, Datatype, InputTensor, ModelMetadata, OutputTensor, TensorSpec
 from serving import protocol
@@ -165,6 +166,7 @@ MALFORMED = [
     (tensor(parameters={"content_type": 64}), "inputs[0].parameters.content_type"),
     (tensor(datatype="FP32", parameters={"content_type": "base64"}), "inputs[0].parameters.content_type"),
     (tensor(data=["YQ==", "a"], parameters={"content_type": "base64"}), "inputs[0].data"),
+    (tensor(data=["YQ==", "Y!Q=="], parameters={"content_type": "base64"}), "inputs[0].data"),
     (tensor(data=["YQ==", "é"], parameters={"content_type": "base64"}), "inputs[0].data"),
     (tensor(data=["YQ==", 7], parameters={"content_type": "base64"}), "inputs[0].data"),
     (tensor(data=["YQ==", {}], parameters={"content_type": "base64"}), "inputs[0].data"),
@@ -284,3 +286,29 @@ def test_metadata_are_told_under_the_name_the_model_is_served_by() -> None:
         "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
         "outputs": [{"name": "embedding", "datatype": "FP32", "shape": [-1, 384]}],
     }
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
+def test_tritons_own_client_writes_what_we_read_and_reads_what_we_write(binary: bool) -> None:
+    texts = triton.InferInput("text", [2], "BYTES")
+    texts.set_data_from_numpy(np.array([b"one", b"two"], dtype=np.object_), binary_data=binary)
+    wishes = [triton.InferRequestedOutput(name, binary_data=binary) for name in OUTPUTS]
+    body, length = triton.InferenceServerClient.generate_request_body(
+        [texts], outputs=wishes, request_id="r-1", timeout=1500
+    )
+    header = None if length is None else str(length)
+    parsed = protocol.parse_infer(body if isinstance(body, bytes) else body.encode(), header, outputs=OUTPUTS)
+    sent = [row.decode() if isinstance(row, bytes) else row for row in parsed.tensors["text"].data]
+    assert (parsed.id, parsed.timeout_ms, sent) == ("r-1", 1.5, ["one", "two"])
+    outputs = [
+        OutputTensor(name="label", datatype=Datatype.BYTES, data=np.array([b"a", b"b"], dtype=np.object_)),
+        OutputTensor(name="score", datatype=Datatype.FP32, data=np.array([0.5, 0.25], dtype=np.float32)),
+    ]
+    answer = protocol.render_infer("filetype", "1", parsed, outputs)
+    written = answer.headers.get(protocol.HEADER_LENGTH)
+    result = triton.InferenceServerClient.parse_response_body(
+        answer.body, header_length=None if written is None else int(written)
+    )
+    assert result.as_numpy("score").tolist() == [0.5, 0.25]
+    labels = [row if isinstance(row, bytes) else row.encode() for row in result.as_numpy("label")]
+    assert labels == [b"a", b"b"]

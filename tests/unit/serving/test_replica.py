@@ -13,6 +13,7 @@ from models import catalog, synthetic
 from models.model import InputTensor
 from serving.replica import Replica
 from tests.unit.serving.build import EmulatedGpu, answered, cancelled, infer, play, request, until
+from vgpu.emulator.client import EngineClient
 
 ECHO = "/v2/models/echo"
 LONG_WORK = {"base_us": 60_000_000}
@@ -204,6 +205,18 @@ def test_a_deadline_that_passes_is_answered_504_by_whoever_sets_the_earliest(gpu
     ]
     assert codes == {"504": 3}
     assert series['vgpu_serve_request_duration_seconds_count{model="echo"}'] == 0
+
+
+def test_a_deadline_counts_from_the_arrival_and_not_from_the_end_of_the_body(gpu: EmulatedGpu) -> None:
+    given = infer("one", x_request_timeout_ms="40")
+
+    async def slowly() -> Any:
+        with EngineClient(gpu.socket, "b") as neighbour:
+            await neighbour.run(60_000_000)
+        return await given.receive()
+
+    assert ask(gpu, Request(given.scope, slowly))[0][0] == 504
+    assert gpu.slot()["busy_ns"] == 0
 
 
 def test_a_client_that_hangs_up_while_sending_is_counted_as_gone(gpu: EmulatedGpu) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -130,6 +129,16 @@ def test_a_host_that_is_later_than_the_emulated_engine_is_flagged(gpu: EmulatedG
     assert 0.001 <= execution.busy_s < 0.080 < time.monotonic() - began_s
 
 
+def test_a_host_that_is_done_with_the_emulated_engine_is_not_late() -> None:
+    class Immediate:
+        async def run(self, demand_ns: int) -> None: ...
+
+        def close(self) -> None: ...
+
+    engine = slot.EmulatedEngine(Immediate())  # type: ignore[arg-type]  # as much of a client as is asked for
+    assert not execute(engine, 1 * MS, immediately()).host_was_late
+
+
 def test_a_failing_model_fails_its_batch(gpu: EmulatedGpu) -> None:
     with pytest.raises(RuntimeError, match="the model failed"):
         execute(emulated(gpu), 1 * MS, failing())
@@ -164,16 +173,17 @@ def test_without_an_arbiter_there_is_no_engine() -> None:
 def test_a_device_lost_before_or_during_a_batch_fails_it(gpu: EmulatedGpu) -> None:
     engine = emulated(gpu)
 
-    async def lose_twice() -> list[Any]:
-        running = asyncio.ensure_future(engine.execute(3600 * 1000 * MS, immediately()))
+    async def lose() -> list[type]:
+        computing = asyncio.get_running_loop().create_future()
+        during = asyncio.ensure_future(engine.execute(3600 * 1000 * MS, computing))
         await asyncio.sleep(0)
         await asyncio.to_thread(gpu.lose)
-        outcomes = [await asyncio.gather(running, return_exceptions=True)]
-        outcomes.append(await asyncio.gather(engine.execute(1, immediately()), return_exceptions=True))
+        outcomes = await asyncio.gather(during, engine.execute(1, immediately()), return_exceptions=True)
         await engine.close()
-        return [type(outcome[0]) for outcome in outcomes]
+        assert computing.cancelled()  # nobody waits for the rest of it
+        return [type(outcome) for outcome in outcomes]
 
-    assert asyncio.run(lose_twice()) == [DeviceLost, DeviceLost]
+    assert asyncio.run(lose()) == [DeviceLost, DeviceLost]
 
 
 def test_on_a_real_device_the_computing_is_the_engine_time() -> None:
