@@ -88,7 +88,10 @@ def serve(routes: Mapping[str, Answer | Callable[[Asked], Answer]] | None = None
         def log_message(self, format: str, *arguments: object) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # with its own 5, the sixth of several connections at once waits for a second
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     web.url = f"http://127.0.0.1:{server.server_port}"

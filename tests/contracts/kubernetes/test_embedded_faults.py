@@ -187,7 +187,10 @@ def test_with_a_token_nobody_comes_in_without_it(tmp_path: Path) -> None:
         assert (tmp_path / "with").stat().st_mode & 0o777 == 0o600
         known = kube.connect(tmp_path / "with", timeout_s=5.0)
         assert len(known.list(kube.Kind("/api/v1", "namespaces"))) == 4
-        stranger = kube.Kube(client.ApiClient(client.Configuration(host=guarded.url)), timeout_s=5.0)
+        # A stranger may trust the certificate, and is still not let in.
+        settings = client.Configuration(host=guarded.url)
+        settings.verify_ssl = False
+        stranger = kube.Kube(client.ApiClient(settings), timeout_s=5.0)
         with pytest.raises(kube.Unavailable, match="401 Unauthorized"):
             stranger.list(kube.NODES)
         known.close()

@@ -32,7 +32,7 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     [
         (
             ["--listen", "0.0.0.0:0"],
-            "apiserver: host: 0.0.0.0 is not a loopback address; this server speaks plain HTTP",
+            "apiserver: host: 0.0.0.0 is not a loopback address; this stand-in is for one machine only",
         ),
         (["--listen", "6443"], "apiserver: --listen: 6443 is not HOST:PORT"),
         (

@@ -108,6 +108,17 @@ def test_an_outage_is_said_with_the_time_of_the_next_try() -> None:
     )  # fmt: skip
 
 
+def test_after_an_answer_the_next_outage_begins_with_short_pauses_again() -> None:
+    around = shrinking()
+    around.cluster.is_away = True
+    around.run(LONG_S)
+    around.cluster.is_away = False
+    around.run(60)
+    around.cluster.is_away = True
+    (first,) = around.run(INTERVAL_S)
+    assert first.problems == ("Kubernetes: the API server is away; next try in 0.8 s",)
+
+
 def test_the_last_reading_is_kept_and_ages() -> None:
     around = shrinking()
     around.serving.is_away = True

@@ -169,6 +169,14 @@ def test_a_bound_pod_becomes_a_process_and_ready_once_its_ray_node_has_joined(gu
     assert container(guests.pod())["restartCount"] == 0
 
 
+def test_the_api_is_told_of_every_stage_once(guests: Guests) -> None:
+    """Many passes go by; a status that nobody needs would wake every watcher at each of them."""
+    for index, node in enumerate(("n1", "n2", "n3")):
+        guests.add(f"w{index}", node=node)
+        guests.until_ready(f"w{index}", ray_node=f"ray-{index}")
+    assert guests.api.server.faults.seen["patch", "pods"] == 3 * 2
+
+
 def test_a_worker_is_told_its_slot_and_nothing_that_the_pod_says(guests: Guests, tmp_path: Path) -> None:
     uid = guests.add(node="n3")
     guests.until_started()
@@ -197,8 +205,9 @@ def test_a_pod_that_asks_for_something_else_is_refused_with_the_reason_and_only_
     assert container(refused)["state"]["waiting"]["reason"] == "CreateContainerError"
     assert "nothing else" in container(refused)["state"]["waiting"]["message"]
     guests.add("good")
-    guests.until_started("good")
-    assert guests.pod("bad")["metadata"]["resourceVersion"] == refused["metadata"]["resourceVersion"]
+    guests.until_ready("good")
+    told = guests.api.server.faults.seen["patch", "pods"]
+    assert told == 1 + 2  # the refusal; of the other that it starts and that it is ready
     assert not (guests.directory / "was-here").exists()
 
 

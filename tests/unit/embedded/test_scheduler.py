@@ -209,6 +209,7 @@ def test_a_pod_on_its_way_out_is_not_bound(running: Kubernetes) -> None:
     running.client.delete(kube.PODS, "leaving", NAMESPACE)
     Scheduler(running.client).schedule_all()
     assert running.nodes_of_pods() == {"leaving": None}
+    assert running.server.faults.seen["create", "pods"] == 1  # the pod itself, and no binding
 
 
 def test_a_bad_pod_does_not_keep_the_others_from_their_slots(running: Kubernetes) -> None:
