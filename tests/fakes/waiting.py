@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import psutil
+
 Value = TypeVar("Value")
 
 POLL_S = 0.01
@@ -17,3 +19,11 @@ def eventually(read: Callable[[], Value], holds: Callable[[Value], object] = boo
         assert time.monotonic() < deadline_s, f"not within {within_s} s; last: {value!r}"
         threading.Event().wait(POLL_S)
     return value
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, collected by its parent or not."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

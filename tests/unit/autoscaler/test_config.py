@@ -35,7 +35,7 @@ def test_what_is_left_out_takes_the_specifications_own_defaults() -> None:
 
 
 def test_every_setting_can_be_given() -> None:
-    autoscaling = {
+    autoscaling: dict[str, Any] = {
         "min_replicas": 2, "max_replicas": 9, "priority": 3, "target_in_flight": 2.5,
         "target_utilization_ratio": 0.5, "scale_down_window_s": 60,
     }  # fmt: skip

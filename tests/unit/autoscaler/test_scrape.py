@@ -107,6 +107,13 @@ def test_a_worker_that_counts_nonsense_is_refused(name: str, value: str) -> None
         parse_worker("\n".join(lines) + "\n", 0.0)
 
 
+def test_a_number_that_breaks_off_is_not_taken_for_a_smaller_one() -> None:
+    whole = 'vgpu_serve_engine_busy_seconds_total{model="minilm"} 0.125'
+    assert whole in WORKER
+    with pytest.raises(ValueError, match="breaks off"):
+        parse_worker(WORKER[: WORKER.index(whole) + len(whole) - 1], 0.0)
+
+
 @given(st.integers(min_value=0, max_value=len(WORKER) - 1))
 def test_a_body_that_breaks_off_is_refused_or_tells_nothing_new(length: int) -> None:
     """A line that is whole but the last of many may lack others; what it says must still be true."""

@@ -4,6 +4,8 @@
 """
 
 import io
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
@@ -14,20 +16,21 @@ from autoscaler.embedded.timeline import Timeline
 from tests.unit.autoscaler.ticks import golden
 from tests.unit.embedded.story import STEPS, state, timeline
 
-LATE = {"p95_ms": 812.4, "in_flight": 12.34, "utilization_ratio": 0.876, "reason": "step_limit"}
+LATE: dict[str, Any] = {"p95_ms": 812.4, "in_flight": 12.34, "utilization_ratio": 0.876, "reason": "step_limit"}
 
 
-def shown(*parts: RenderableType, width: int = 100) -> str:
-    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
-    for part in parts:
-        console.print(part)
-    return console.file.getvalue()  # type: ignore[attr-defined]  # the StringIO above
+def written(draw: Callable[[Console], None]) -> str:
+    paper = io.StringIO()
+    draw(Console(file=paper, width=100, color_system=None, legacy_windows=False))
+    return paper.getvalue()
+
+
+def shown(part: RenderableType) -> str:
+    return written(lambda console: console.print(part))
 
 
 def concluded(told: Timeline) -> str:
-    console = Console(file=io.StringIO(), width=100, color_system=None)
-    display.conclude(console, compare(told, model="minilm", steps=STEPS))
-    return console.file.getvalue()  # type: ignore[attr-defined]  # the StringIO above
+    return written(lambda console: display.conclude(console, compare(told, model="minilm", steps=STEPS)))
 
 
 def test_what_people_see_is_the_golden_one() -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from autoscaler.embedded import kubelet as kubelets
@@ -20,7 +19,7 @@ from autoscaler.embedded.kubelet import Kubelet, Machine
 from autoscaler.embedded.processes import Children
 from autoscaler.ports import Unavailable
 from tests.fakes.kubernetes import NAMESPACE, PROFILE, RAY_IP, Kubernetes, kubernetes
-from tests.fakes.waiting import eventually
+from tests.fakes.waiting import eventually, is_gone
 from vgpu.adapters import kube
 from vgpu.core import names
 
@@ -102,10 +101,6 @@ def is_ready(pod: dict[str, Any]) -> bool:
 def container(pod: dict[str, Any]) -> dict[str, Any]:
     (status,) = pod["status"].get("containerStatuses") or [{}]
     return dict(status)
-
-
-def is_gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 @contextmanager

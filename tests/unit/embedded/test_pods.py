@@ -134,6 +134,7 @@ def test_pods_of_one_node_have_addresses_of_their_own() -> None:
     """Two pods meet on a node only while one of them ends; of a thousand in a row hardly two are the same."""
     addresses = [pods.address(0, f"uid-{number}") for number in range(1000)]
     assert len(set(addresses)) > 980
+    assert "0" not in {address.split(".")[2] for address in addresses}  # the node's own
 
 
 def test_every_node_has_an_address_of_its_own() -> None:

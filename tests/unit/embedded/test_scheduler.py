@@ -201,10 +201,8 @@ def test_a_pod_that_nobody_owns_is_bound_like_any_other(running: Kubernetes) -> 
 
 def test_a_pod_on_its_way_out_is_not_bound(running: Kubernetes) -> None:
     running.add_node("n1")
-    manifest = {
-        "metadata": {"name": "leaving", "finalizers": ["example.com/wait"]},
-        "spec": {"nodeSelector": {names.LABEL_PROFILE: PROFILE}, "containers": [{"name": "c", "image": "i"}]},
-    }
+    spec = {**pod(profile=PROFILE)["spec"], "containers": [{**pod()["spec"]["containers"][0], "image": "i"}]}
+    manifest = {"metadata": {"name": "leaving", "finalizers": ["example.com/wait"]}, "spec": spec}
     running.client.create(kube.PODS, manifest, NAMESPACE)
     running.client.delete(kube.PODS, "leaving", NAMESPACE)
     Scheduler(running.client).schedule_all()

@@ -67,10 +67,12 @@ def test_nodes_are_used_where_a_slot_serves_the_model() -> None:
 def test_several_threads_may_fill_it_and_nothing_is_lost() -> None:
     told = timeline()
     before = len(told.samples)
-    threads = [
-        threading.Thread(target=lambda: [told.add_sample(Sample(0, 1.0, 1.1, 200)) for _ in range(500)])
-        for _ in range(4)
-    ]
+
+    def fill() -> None:
+        for _ in range(500):
+            told.add_sample(Sample(0, 1.0, 1.1, 200))
+
+    threads = [threading.Thread(target=fill) for _ in range(4)]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
