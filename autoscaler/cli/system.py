@@ -1,5 +1,6 @@
 """What `up` and `demo` share: their options, and a plan that is refused as a whole or not at all."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,5 +45,8 @@ def plan(models: Path, fleet_file: Path | None, wanted_ports: dict[str, int], ru
 
 def installation(plan: Plan, out: Console) -> Installation:
     """The planned system; entering it starts it, and says how far it is."""
+    # All of it is on this machine: a proxy that the user needs for the outside must not be asked for it.
+    here = ",".join(filter(None, [os.environ.get("NO_PROXY"), addresses.HOST, addresses.RAY_HOST, "localhost"]))
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = here
     began_s = time.monotonic()
     return Installation(plan, progress=lambda what: out.print(f"{time.monotonic() - began_s:4.0f} s  {what}"))

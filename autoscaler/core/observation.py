@@ -31,6 +31,8 @@ class MissingReason(StrEnum):
     TOO_FEW_REQUESTS = "too_few_requests"
     NO_TRAFFIC = "no_traffic"
     NO_REPLICAS = "no_replicas"
+    DIFFERENT_EDGES = "different_edges"
+    """Its latency histogram cannot be added to the others': a redeploy with another objective is under way."""
     UNSUPPORTED = "unsupported"
     """The device cannot say (NVML on MIG, for instance). A fact and not a gap: it holds nothing."""
 

@@ -4,6 +4,7 @@ A signal over several replicas adds up those that could be read. Every input tha
 there is listed in `gaps`; with a gap the sums are lower bounds, good enough to grow on and never to shrink on.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -95,7 +96,24 @@ def read_replicas(
             fresh.append(
                 FreshReplica(replica_id=replica_id, slot_id=last.slot_id, age_s=age_s, increase=increase, recent=recent)
             )
-    return tuple(fresh), tuple(gaps)
+    alike, odd = _of_one_kind(fresh)
+    return alike, (*gaps, *odd)
+
+
+def _of_one_kind(fresh: list[FreshReplica]) -> tuple[tuple[FreshReplica, ...], tuple[Missing, ...]]:
+    """Those whose histograms have the most common edges, and the rest as gaps: only equal edges can be added up."""
+    edges = Counter(replica.increase.counters.duration.edges_s for replica in fresh)
+    if len(edges) < 2:
+        return tuple(fresh), ()
+    kept = edges.most_common(1)[0][0]
+    return (
+        tuple(replica for replica in fresh if replica.increase.counters.duration.edges_s == kept),
+        tuple(
+            Missing(source=Source.REPLICA, name=replica.replica_id, reason=MissingReason.DIFFERENT_EDGES)
+            for replica in fresh
+            if replica.increase.counters.duration.edges_s != kept
+        ),
+    )
 
 
 def slot_gaps(fresh: Iterable[FreshReplica], contention: Contention) -> tuple[Missing, ...]:

@@ -1,10 +1,12 @@
 """Windows become signals; what is missing is named, and zero traffic needs evidence."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from autoscaler.core.contention import measure
+from autoscaler.core.histogram import Histogram
 from autoscaler.core.observation import Counters, Missing, MissingReason, Observation, SlotReading, Source
 from autoscaler.core.signals import FreshReplica, ModelSignals, Signal, read_replicas, read_signals, slot_gaps
 from autoscaler.core.spec import PolicySettings
@@ -175,3 +177,17 @@ def test_a_device_that_cannot_be_read_is_a_gap_and_one_that_cannot_say_is_none()
         Missing(source=Source.SLOT, name="n1/0", reason=MissingReason.NOT_SEEN),
         Missing(source=Source.SLOT, name="of r3", reason=MissingReason.NOT_SEEN),
     )
+
+
+def test_a_replica_with_other_histogram_edges_is_a_gap_and_no_fault() -> None:
+    """As during a redeploy that moves the objective, and with it an edge."""
+    nothing = Counters(
+        answered=0, refused=0, failed=0, engine_busy_s=0.0, duration=Histogram(edges_s=(0.1, 0.2), counts=(0, 0, 0))
+    )
+    five = replace(nothing, answered=5, duration=Histogram(edges_s=(0.1, 0.2), counts=(3, 5, 5)))
+    odd = Window(span_s=10.0).with_sample(sample("r3", 0.0, nothing)).with_sample(sample("r3", 10.0, five))
+    alike = {"r1": window("r1", counters({30: 90})), "r2": window("r2", counters({800: 10}))}
+    signals = signals_of({**alike, "r3": odd})
+    assert signals.p95_ms == signals_of(alike).p95_ms
+    assert (signals.running, signals.fresh) == (3, 2)
+    assert Missing(source=Source.REPLICA, name="r3", reason=MissingReason.DIFFERENT_EDGES) in signals.gaps
