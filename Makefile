@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
-# uv installs the lock file about five times faster than pip and compiles as it goes.
+# uv installs exactly the lock file, removes what is not in it, and compiles as it goes.
 UV_VERSION := 0.13.9
 
-.PHONY: demo test up set-up lint types contracts unit integration bench lock clean
+.PHONY: demo test up set-up lint types contracts compiler unit integration bench lock clean
 
 demo: set-up
 	$(BIN)/vgpu-serve demo --json demo.json --picture demo.png
@@ -38,8 +38,12 @@ types: set-up
 contracts: set-up
 	$(BIN)/lint-imports
 
-unit: set-up
+unit: set-up compiler
 	$(BIN)/python -m pytest tests --ignore=tests/integration --ignore=tests/bench
+
+# The tests of the emulated libnvidia-ml compile it; without a compiler they would be left out.
+compiler:
+	@command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || .ci/debian gcc libc6-dev
 
 integration: set-up
 	$(BIN)/python -m pytest tests/integration
