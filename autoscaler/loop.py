@@ -33,17 +33,19 @@ class Patience:
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=1.0, cap_s=30.0))
     failures: int = 0
     not_before_s: float = 0.0
+    reason: str = ""
 
-    def failed(self, now_s: float) -> float:
+    def failed(self, reason: str, now_s: float) -> float:
         """Take in one more failure; the pause that follows."""
         self.failures += 1
+        self.reason = reason
         pause_s = self.backoff.delay_s(self.failures, self.draw())
         self.not_before_s = now_s + pause_s
         return pause_s
 
     def answered(self) -> None:
         """Take in an answer."""
-        self.failures, self.not_before_s = 0, 0.0
+        self.failures, self.not_before_s, self.reason = 0, 0.0, ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,13 +165,14 @@ class Loop:
         """A new reading, or the last one and True."""
         patience, now_s = self._patience[port], self._world.clock.now_s()
         if now_s < patience.not_before_s:
-            problems.append(f"{port} is asked again in {patience.not_before_s - now_s:.1f} s")
+            # The reason stays in sight: a failure that took longer than an interval is followed at once by this tick.
+            problems.append(f"{patience.reason}; next try in {patience.not_before_s - now_s:.1f} s")
             return last, True
         try:
             reading = read()
         except Unavailable as error:
             # The pause counts from the failure: a call that hung for 10 s has not paused for any of them.
-            pause_s = patience.failed(self._world.clock.now_s())
+            pause_s = patience.failed(str(error), self._world.clock.now_s())
             problems.append(f"{error}; next try in {pause_s:.1f} s")
             return last, True
         patience.answered()

@@ -71,15 +71,15 @@ def test_the_pause_between_two_asks_grows_to_its_cap_and_no_further() -> None:
 @pytest.mark.parametrize(("drawn", "pauses_s"), [(0.0, [0.5, 1, 2, 4, 8, 15, 15]), (1.0, [1, 2, 4, 8, 16, 30, 30])])
 def test_pauses_are_jittered_between_half_and_whole(drawn: float, pauses_s: list[float]) -> None:
     patience = Patience(draw=lambda: drawn)
-    assert [patience.failed(now_s=0.0) for _ in pauses_s] == pauses_s
+    assert [patience.failed("away", now_s=0.0) for _ in pauses_s] == pauses_s
 
 
 def test_an_answer_makes_the_next_failure_the_first_again() -> None:
     patience = Patience(draw=lambda: 1.0)
-    patience.failed(0.0)
-    patience.failed(0.0)
+    patience.failed("away", 0.0)
+    patience.failed("away", 0.0)
     patience.answered()
-    assert patience.failed(100.0) == 1.0
+    assert patience.failed("away", 100.0) == 1.0
     assert patience.not_before_s == 101.0
 
 
@@ -98,7 +98,7 @@ def test_an_outage_is_said_with_the_time_of_the_next_try() -> None:
     around.cluster.is_away = True
     first, second = around.run(1)
     assert first.problems == ("Kubernetes: the API server is away; next try in 0.8 s",)
-    assert second.problems == ("cluster is asked again in 0.2 s",)
+    assert second.problems == ("Kubernetes: the API server is away; next try in 0.2 s",)
     assert first.seen.missing == second.seen.missing
     assert first.seen.missing == tuple(
         Missing(source=source, name=name, reason=MissingReason.UNREACHABLE)
