@@ -21,6 +21,8 @@ Json = Any
 Section = TypeVar("Section", bound=BaseModel)
 Settings = TypeVar("Settings", PolicySettings, GuardrailSettings)
 
+SERVING_MAX_BATCH_SIZE = 8
+"""What `serving.config` takes where the file names no max_batch_size."""
 STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -142,10 +144,24 @@ def _add_model(
     pool = PoolSpec(name=pool_name(profile.label), profile=profile)
     given = section.autoscaling.model_dump(exclude_none=True)
     try:
-        models.append(ModelSpec(name=name, pool=pool.name, objective_p95_ms=section.objective_p95_ms, **given))
+        models.append(
+            ModelSpec(
+                name=name,
+                pool=pool.name,
+                objective_p95_ms=section.objective_p95_ms,
+                max_batch_size=_max_batch_size(section.serving),
+                **given,
+            )
+        )
         pools[pool.name] = pool
     except SpecError as error:
         problems += [f"models.{name}: {problem.removeprefix(f'model {name!r}: ')}" for problem in error.problems]
+
+
+def _max_batch_size(serving: Json) -> int:
+    """The one key of the data plane's section that capacity depends on; the data plane itself refuses a wrong one."""
+    given = serving.get("max_batch_size") if isinstance(serving, dict) else None
+    return given if isinstance(given, int) and given >= 1 else SERVING_MAX_BATCH_SIZE
 
 
 def _settings(kind: type[Settings], given: dict[str, Json], where: str, problems: list[str]) -> Settings:

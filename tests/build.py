@@ -22,8 +22,8 @@ from autoscaler.core.observation import (
     Source,
     WorkerSeen,
 )
-from autoscaler.core.policy import Situation
 from autoscaler.core.signals import ModelSignals, Signal
+from autoscaler.core.situation import Situation
 from autoscaler.core.spec import FleetSpec, GuardrailSettings, ModelSpec, PolicySettings, PoolSpec
 from autoscaler.core.state import ModelState, Overload
 from autoscaler.core.window import SlidingMax
@@ -191,10 +191,13 @@ def pool(*workers: WorkerSeen, name: str = "v100-8q", at_s: float = 0.0, wanted:
     return PoolSeen(pool=name, at_s=at_s, wanted=len(workers) if wanted is None else wanted, workers=workers)
 
 
-def worker(pod: str, node: str | None = "n1", *, ready: bool = True, deleting: bool = False) -> WorkerSeen:
+def worker(
+    pod: str, node: str | None = "n1", *, ready: bool = True, deleting: bool = False, draining: bool = False
+) -> WorkerSeen:
+    """A worker; one that is drained takes no replica any more, so it is not ready."""
     if ready and node is None:
         raise ImpossibleStateError(f"worker {pod} is ready on no node")
-    return WorkerSeen(pod=pod, node=node, ready=ready, deleting=deleting)
+    return WorkerSeen(pod=pod, node=node, ready=ready and not draining, deleting=deleting, draining=draining)
 
 
 def world(
@@ -286,7 +289,7 @@ def situation(
 ) -> Situation:
     """A model at rest for a long time: `current` replicas run and nothing changed lately."""
     chosen = spec or model(max_replicas=20)
-    window = SlidingMax(span_s=chosen.scale_down_window_s)
+    window = SlidingMax(span_s=300.0 if chosen.scale_down_window_s is None else chosen.scale_down_window_s)
     for at_s, value in needs:
         window = window.with_value(at_s, value)
     state = ModelState(

@@ -5,16 +5,20 @@ The device's utilization is never a target. It says how full a slot is against i
 is never taken for an idle slot.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from autoscaler.core.observation import Missing, MissingReason, Observation, SlotReading, Source
 from autoscaler.core.spec import PolicySettings
 from vgpu.core.inventory import Inventory, Slot
+from vgpu.core.profile import Profile
 from vgpu.core.share import SchedulerPolicy, entitled_ratio
 
 # NVML counts in steps of 1 %, and an idle guest still shows one or two: below this a neighbour is at rest.
 BUSY_RATIO = 0.05
+# The weight of a new reading: at a tick of 5 s a neighbour that stays is believed to 2/3 after half a minute.
+SMOOTHING = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,20 @@ class GpuLoad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """One slot on its card, now: what it uses of the engine and what it meets there."""
+
+    policy: SchedulerPolicy
+    own_ratio: float
+    others_ratio: float
+    attached: int
+    """Guests on the card, this one included."""
+    active: int
+    """Other guests with work."""
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contention:
     """Every card and every slot at one moment."""
 
@@ -42,6 +60,37 @@ class Contention:
     gpus: Mapping[str, GpuLoad]
     slots: Mapping[str, Slot]
     slots_by_gpu: Mapping[str, tuple[Slot, ...]]
+    others: Mapping[str, float]
+    """By slot: what the card's other slots use of its engine now; only of cards whose every slot has a reading."""
+    active: Mapping[str, int]
+    """By card: slots with work."""
+    most: Mapping[str, int]
+    """By slot: how many vGPUs of its profile one card runs."""
+    usual: Mapping[str, float] = field(default_factory=dict)
+    """By slot: its engine use smoothed over about a minute, so that a plan does not follow every job of a neighbour."""
+    usual_by_gpu: Mapping[str, float] = field(default_factory=dict)
+
+    def usual_on(self, gpu: str) -> float:
+        """What all slots of a card usually use of its engine."""
+        return self.usual_by_gpu[gpu]
+
+    def beside(self, slot_id: str) -> Beside | None:
+        """The slot and its neighbours now; None unless every slot of a known card has a reading."""
+        slot = self.slots.get(slot_id)
+        if slot is None or slot.gpu.uuid is None:
+            return None
+        reading, gpu = self.readings[slot_id], slot.gpu_key
+        others_ratio = self.others.get(slot_id)
+        if others_ratio is None or not isinstance(reading, SlotReading):
+            return None
+        return Beside(
+            policy=slot.gpu.policy,
+            own_ratio=reading.busy_ratio,
+            others_ratio=others_ratio,
+            attached=self.gpus[gpu].held + (slot.holder is None),
+            active=self.active[gpu] - (reading.busy_ratio > BUSY_RATIO),
+            most=self.most[slot_id],
+        )
 
     def used_of_entitled(self, slot_id: str) -> float | None:
         """The slot's engine use as a part of what it is entitled to, 0 to 1; None where that cannot be said."""
@@ -57,60 +106,123 @@ class Contention:
         if load.policy is SchedulerPolicy.FIXED_SHARE:
             return 0.0
         neighbours = load.held / load.slots
+        busy_ratio = self.usual_on(gpu) if self.usual else load.busy_ratio
         if load.unread:
-            return round(max(neighbours, load.busy_ratio), 1)
+            return round(max(neighbours, busy_ratio), 1)
         # Under equal share an idle neighbour takes its turn all the same.
         idle_costs = load.policy is SchedulerPolicy.EQUAL_SHARE
-        return round(max(load.busy_ratio, neighbours if idle_costs else 0.0), 1)
+        return round(max(busy_ratio, neighbours if idle_costs else 0.0), 1)
 
     def _entitled(self, slot: Slot) -> float | None:
-        most = slot.profile.most_per_gpu
+        most = self.most[slot.slot_id]
         if slot.gpu.policy is SchedulerPolicy.FIXED_SHARE:
             return entitled_ratio(slot.gpu.policy, running=1, busy=0, most_per_gpu=most)
         if slot.gpu.uuid is None:
             return None  # unknown neighbours
-        on_card = self.slots_by_gpu[slot.gpu_key]
-        busy = {
-            neighbour.slot_id: reading.busy_ratio
-            for neighbour in on_card
-            if isinstance(reading := self.readings.get(neighbour.slot_id), SlotReading)
-        }
-        running = len(on_card)
+        running = self.gpus[slot.gpu_key].slots
         most = max(most, running)  # cards that mix sizes run more vGPUs than the largest profile alone would allow
         if slot.gpu.policy is SchedulerPolicy.EQUAL_SHARE:
             return entitled_ratio(slot.gpu.policy, running=running, busy=0, most_per_gpu=most)
-        if len(busy) < running:
+        others_ratio = self.others.get(slot.slot_id)
+        if others_ratio is None:
             return None  # an unread neighbour may be busy or not
-        active = sum(ratio > BUSY_RATIO for ratio in busy.values())
-        fair = entitled_ratio(slot.gpu.policy, running=running, busy=active, most_per_gpu=most)
+        fair = entitled_ratio(slot.gpu.policy, running=running, busy=self.active[slot.gpu_key], most_per_gpu=most)
         # Best effort cedes what the others leave: beside a neighbour at 10 % a slot can have 90 %, not a half.
-        left_over = 1 - sum(ratio for slot_id, ratio in busy.items() if slot_id != slot.slot_id)
-        return max(fair, left_over)
+        return max(fair, 1 - others_ratio)
 
 
-def measure(inventory: Inventory, seen: Observation, policy: PolicySettings, now_s: float) -> Contention:
-    """Put this tick's slot readings onto the cards of the inventory."""
+def measure(
+    inventory: Inventory,
+    seen: Observation,
+    policy: PolicySettings,
+    now_s: float,
+    usual: Mapping[str, float] | None = None,
+) -> Contention:
+    """Put this tick's slot readings onto the cards of the inventory; `usual` is what the last tick called usual."""
+    slots, by_gpu = inventory.slots_by_id(), inventory.slots_by_gpu()
+    readings = _readings(slots, seen, policy, now_s)
+    gpus: dict[str, GpuLoad] = {}
+    others: dict[str, float] = {}
+    active: dict[str, int] = {}
+    most: dict[str, int] = {}
+    smoothed = _usual(readings, usual or {}, _empty(slots, seen))
+    usual_by_gpu: dict[str, float] = {}
+    for gpu, on_card in by_gpu.items():
+        ids = [slot.slot_id for slot in on_card]
+        busy = [reading.busy_ratio for key in ids if isinstance(reading := readings[key], SlotReading)]
+        gpus[gpu] = _load(gpu, on_card, busy, policy)
+        most.update((key, _most_per_gpu(slot.profile)) for key, slot in zip(ids, on_card, strict=True))
+        active[gpu] = sum([ratio > BUSY_RATIO for ratio in busy])
+        usual_by_gpu[gpu] = sum([smoothed[key] for key in ids])
+        if len(busy) == len(ids):
+            others.update((key, sum(busy[:place] + busy[place + 1 :])) for place, key in enumerate(ids))
+    return Contention(
+        readings=readings,
+        gpus=gpus,
+        slots=slots,
+        slots_by_gpu=by_gpu,
+        others=others,
+        active=active,
+        most=most,
+        usual=smoothed,
+        usual_by_gpu=usual_by_gpu,
+    )
+
+
+def _readings(
+    slots: Mapping[str, Slot], seen: Observation, policy: PolicySettings, now_s: float
+) -> dict[str, SlotReading | Missing]:
+    """Each slot's fresh reading, or why there is none."""
     taken = {reading.slot_id: reading for reading in seen.slots}
+    told = seen.missing_by_name(Source.SLOT)
     readings: dict[str, SlotReading | Missing] = {}
-    for slot in inventory.slots:
-        reading = taken.get(slot.slot_id)
+    for slot_id in slots:
+        reading = taken.get(slot_id)
         if reading is None:
-            readings[slot.slot_id] = seen.why_missing(Source.SLOT, slot.slot_id)
+            unseen = Missing(source=Source.SLOT, name=slot_id, reason=MissingReason.NOT_SEEN)
+            readings[slot_id] = told.get(slot_id, unseen)
         elif now_s - reading.at_s > policy.max_age_s:
-            readings[slot.slot_id] = Missing(
-                source=Source.SLOT, name=slot.slot_id, reason=MissingReason.STALE, age_s=now_s - reading.at_s
+            readings[slot_id] = Missing(
+                source=Source.SLOT, name=slot_id, reason=MissingReason.STALE, age_s=now_s - reading.at_s
             )
         else:
-            readings[slot.slot_id] = reading
-    by_gpu = inventory.slots_by_gpu()
-    gpus = {gpu: _load(gpu, slots, readings, policy) for gpu, slots in by_gpu.items()}
-    return Contention(readings=readings, gpus=gpus, slots=inventory.slots_by_id(), slots_by_gpu=by_gpu)
+            readings[slot_id] = reading
+    return readings
 
 
-def _load(
-    gpu: str, slots: tuple[Slot, ...], readings: Mapping[str, SlotReading | Missing], policy: PolicySettings
-) -> GpuLoad:
-    busy = [reading.busy_ratio for slot in slots if isinstance(reading := readings[slot.slot_id], SlotReading)]
+def _empty(slots: Mapping[str, Slot], seen: Observation) -> frozenset[str]:
+    """Slots that nobody holds, or a worker in which no replica lives."""
+    lived_in = {replica.worker for deployment in seen.deployments for replica in deployment.replicas}
+    vacant = {worker.pod for pool in seen.pools for worker in pool.workers} - lived_in
+    return frozenset(key for key, slot in slots.items() if slot.holder is None or slot.holder in vacant)
+
+
+def _usual(
+    readings: Mapping[str, SlotReading | Missing], before: Mapping[str, float], empty: frozenset[str]
+) -> dict[str, float]:
+    """Smooth each slot's engine use; a slot without a reading keeps what it had.
+
+    An empty slot is believed at once: what a replica that has left once used would be taken for a neighbour's use,
+    make its card look full, and have the count that has just fallen rise again.
+    """
+    usual: dict[str, float] = {}
+    for slot_id, reading in readings.items():
+        known = before.get(slot_id)
+        if not isinstance(reading, SlotReading):
+            usual[slot_id] = known or 0.0
+        elif known is None or (slot_id in empty and reading.busy_ratio < known):
+            usual[slot_id] = reading.busy_ratio
+        else:
+            usual[slot_id] = known + SMOOTHING * (reading.busy_ratio - known)
+    return usual
+
+
+@lru_cache(maxsize=256)
+def _most_per_gpu(profile: Profile) -> int:
+    return profile.most_per_gpu
+
+
+def _load(gpu: str, slots: tuple[Slot, ...], busy: Sequence[float], policy: PolicySettings) -> GpuLoad:
     card = slots[0].gpu
     shared = card.uuid is not None and card.policy is not SchedulerPolicy.FIXED_SHARE
     return GpuLoad(

@@ -4,16 +4,21 @@ A tick reads in order: samples enter windows, windows give signals, policies rec
 says what fits and helps, and the plan lists the actions that follow. Nothing here acts, waits or reads a clock.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from autoscaler.core import actions, evidence, guardrails, policy
+from autoscaler.core.capacity import Cards, expendable
 from autoscaler.core.contention import Contention, measure
 from autoscaler.core.decision import Decision, Plan, Reason, Recommendation, SetReplicas, Stage, Step, numbers
-from autoscaler.core.observation import DeploymentSeen, Missing, Observation, PoolSeen
+from autoscaler.core.moves import move
+from autoscaler.core.need import Need
+from autoscaler.core.observation import DeploymentSeen, Missing, Observation, PoolSeen, ReplicaSample
 from autoscaler.core.placement import Grant, Want, place_models
-from autoscaler.core.policy import Situation
-from autoscaler.core.signals import ModelSignals, read_replicas, read_signals, slot_gaps
+from autoscaler.core.service import Demand
+from autoscaler.core.sharing import Claim, exchange
+from autoscaler.core.signals import FreshReplica, ModelSignals, frozen, read_replicas, read_signals, slot_gaps
+from autoscaler.core.situation import Situation, needing
 from autoscaler.core.spec import FleetSpec, ModelSpec
 from autoscaler.core.state import ModelState, State
 from vgpu.core.inventory import Inventory
@@ -26,8 +31,11 @@ class _Tick:
     spec: FleetSpec
     seen: Observation
     contention: Contention
+    cards: Cards
     deployments: Mapping[str, DeploymentSeen | Missing]
     pools: Mapping[str, PoolSeen | Missing]
+    samples: Mapping[str, Sequence[ReplicaSample]]
+    """By model."""
     now_s: float
 
 
@@ -42,18 +50,29 @@ class _Draft:
     steps: tuple[Step, ...]
     recommendations: tuple[Recommendation, ...] = ()
     signals: ModelSignals | None = None
+    placed: Mapping[str, str | None] = field(default_factory=dict)
+    """Running replicas that could be read, and their slots."""
+    demand: Demand | None = None
+    need: Need | None = None
 
 
 def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory, now_s: float) -> tuple[State, Plan]:
     """Decide every model's replica count and the actions that follow from what is seen at `now_s`."""
-    tick = _look(spec, seen, inventory, now_s)
+    tick = _look(spec, state, seen, inventory, now_s)
     drafts = [
         draft for model in spec.by_priority if (draft := _draft(tick, model, state.models.get(model.name))) is not None
     ]
+    claims = {draft.spec.name: _claim(draft) for draft in drafts}
+    drafts = _shared(tick, drafts, claims)
     pools = {name: read for name, read in tick.pools.items() if isinstance(read, PoolSeen)}
-    bound = {name: sum(worker.node is not None for worker in pool.live) for name, pool in pools.items()}
-    placement = place_models([_want(spec, draft) for draft in drafts], bound, inventory, tick.contention)
-    decisions = {draft.spec.name: _decision(draft, placement.grants[draft.spec.name]) for draft in drafts}
+    bound = {
+        name: sum(worker.node is not None and not worker.draining for worker in pool.live)
+        for name, pool in pools.items()
+    }
+    # Of equal priority the one that lacks most chooses first.
+    urgent = sorted(drafts, key=lambda draft: (-draft.spec.priority, -claims[draft.spec.name].gain))
+    placement = place_models([_want(spec, draft) for draft in urgent], bound, inventory, tick.cards)
+    decisions = {draft.spec.name: _decision(tick, draft, placement.grants[draft.spec.name]) for draft in drafts}
     deployments = {name: read for name, read in tick.deployments.items() if isinstance(read, DeploymentSeen)}
     fleet = actions.Fleet(spec=spec, decisions=decisions, deployments=deployments, pools=pools)
     planned, surplus = actions.plan_actions(fleet, placement.nodes, state.surplus_since_s, now_s)
@@ -71,17 +90,56 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
             read for name, read in tick.deployments.items() if isinstance(read, Missing) and name not in decisions
         ),
     )
-    return State(models=models, surplus_since_s=surplus), plan
+    return State(models=models, surplus_since_s=surplus, usual=tick.contention.usual), plan
 
 
-def _look(spec: FleetSpec, seen: Observation, inventory: Inventory, now_s: float) -> _Tick:
+def _shared(tick: _Tick, drafts: list[_Draft], claims: Mapping[str, Claim]) -> list[_Draft]:
+    """Where a pool is too small for all needs, let one model yield a replica to another."""
+    yielding: set[str] = set()
+    for pool in tick.spec.pools:
+        mine = [draft for draft in drafts if draft.spec.pool == pool.name]
+        if len(mine) < 2 or any(draft.need is None for draft in mine):
+            continue  # with a model whose need nobody knows nothing can be weighed
+        running = sum(draft.state.running for draft in mine)
+        free = sum(card.slots for card in tick.cards.free.get(pool.profile, ()))
+        found = exchange([claims[draft.spec.name] for draft in mine], slots=running + free)
+        if found is not None:
+            yielding.add(found.giver)
+    return [_yielded(draft) if draft.spec.name in yielding else draft for draft in drafts]
+
+
+def _claim(draft: _Draft) -> Claim:
+    return Claim(
+        model=draft.spec.name,
+        priority=draft.spec.priority,
+        floor=draft.spec.min_replicas,
+        need=draft.count if draft.need is None else min(draft.need.count, draft.spec.max_replicas),
+        count=draft.current,
+    )
+
+
+def _yielded(draft: _Draft) -> _Draft:
+    count = max(draft.spec.min_replicas, min(draft.count, draft.current) - 1)
+    step = Step(stage=Stage.PLACEMENT, before=draft.count, after=count, reason=Reason.YIELDED)
+    return replace(draft, count=count, steps=(*draft.steps, step))
+
+
+def _look(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory, now_s: float) -> _Tick:
     max_age_s = spec.policy.max_age_s
+    contention = measure(inventory, seen, spec.policy, now_s, state.usual)
+    workers = frozenset(worker.pod for pool in seen.pools for worker in pool.live)
+    taken = frozenset(sample.slot_id for sample in seen.replicas if sample.slot_id)
+    samples: dict[str, list[ReplicaSample]] = {}
+    for sample in seen.replicas:
+        samples.setdefault(sample.model, []).append(sample)
     return _Tick(
         spec=spec,
         seen=seen,
-        contention=measure(inventory, seen, spec.policy, now_s),
+        contention=contention,
+        cards=Cards.of(inventory, contention, workers, taken),
         deployments={m.name: seen.deployment(m.name, now_s=now_s, max_age_s=max_age_s) for m in spec.models},
         pools={pool.name: seen.pool(pool.name, now_s=now_s, max_age_s=max_age_s) for pool in spec.pools},
+        samples=samples,
         now_s=now_s,
     )
 
@@ -92,31 +150,39 @@ def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> _Draft | N
     if isinstance(deployment, Missing):
         return None if known is None else _unreadable(spec, known)
     state = known or ModelState.start(spec, deployment.target, tick.now_s)
-    state = state.with_deployment(deployment, tick.spec.guardrails, tick.now_s)
-    samples = (sample for sample in tick.seen.replicas if sample.model == spec.name)
-    state = state.with_samples(samples, tick.spec.policy.window_s)
+    reset = _reset_step(deployment, state)
+    state = state.with_target(deployment, tick.now_s).with_deployment(deployment, tick.spec.guardrails, tick.now_s)
+    state = state.with_samples(tick.samples.get(spec.name, ()), tick.spec.policy.window_s)
+    signals, fresh = _signals(tick, spec, state)
     situation = Situation(
         now_s=tick.now_s,
         spec=spec,
         policy=tick.spec.policy,
         guardrails=tick.spec.guardrails,
-        signals=_signals(tick, spec, state),
+        signals=signals,
         state=state,
     )
+    profile = tick.spec.pool(spec.pool).profile
+    situation = needing(situation, fresh, tick.cards, profile)
     situation = replace(situation, state=evidence.learn(situation))
+    placed = {replica.replica_id: replica.slot_id for replica in fresh}
     recommendations = policy.recommend(situation)
     situation = replace(situation, state=_with_need(situation, recommendations))
     wanted = _wanted(situation, recommendations)
-    guarded = guardrails.apply(situation, wanted.after)
-    steps = (*_reset_step(deployment, state), wanted, *guarded)
+    steps = (*reset, wanted, *guardrails.apply(situation, wanted.after))
+    moved, moving = move(situation, steps[-1].after, tick.cards, tuple(placed.values()), profile)
+    steps = (*steps, *(step for step in (moving, _foreign_step(situation, deployment, steps[-1].after)) if step))
     return _Draft(
         spec=spec,
         current=state.desired,
         count=steps[-1].after,
-        state=situation.state,
+        state=moved,
         steps=steps,
         recommendations=recommendations,
-        signals=situation.signals,
+        signals=signals,
+        placed=placed,
+        demand=situation.demand,
+        need=situation.need,
     )
 
 
@@ -125,11 +191,11 @@ def _unreadable(spec: ModelSpec, state: ModelState) -> _Draft:
     return _Draft(spec=spec, current=state.desired, count=state.desired, state=state, steps=(held,))
 
 
-def _signals(tick: _Tick, spec: ModelSpec, state: ModelState) -> ModelSignals:
+def _signals(tick: _Tick, spec: ModelSpec, state: ModelState) -> tuple[ModelSignals, tuple[FreshReplica, ...]]:
     settings = tick.spec.policy
     fresh, gaps = read_replicas(state.running_ids, state.windows, tick.seen, settings, tick.now_s)
-    all_gaps = (*gaps, *slot_gaps(fresh, tick.contention))
-    return read_signals(spec, settings, fresh, all_gaps, tick.contention, state.running)
+    all_gaps = (*gaps, *frozen(fresh, tick.contention), *slot_gaps(fresh, tick.contention))
+    return read_signals(spec, settings, fresh, all_gaps, tick.contention, state.running), fresh
 
 
 def _reset_step(deployment: DeploymentSeen, state: ModelState) -> tuple[Step, ...]:
@@ -137,6 +203,16 @@ def _reset_step(deployment: DeploymentSeen, state: ModelState) -> tuple[Step, ..
     if state.posted is None or deployment.at_s <= state.posted_s or deployment.target == state.posted:
         return ()
     return (Step(stage=Stage.SEEN, before=deployment.target, after=state.posted, reason=Reason.TARGET_RESET),)
+
+
+def _foreign_step(situation: Situation, deployment: DeploymentSeen, count: int) -> Step | None:
+    """Leave the target, within the bounds, to whoever sets it again and again; not while clients suffer from it."""
+    until_s, now_s, spec = situation.state.yields_until_s, situation.now_s, situation.spec
+    if until_s is None or now_s >= until_s or situation.too_slow or situation.refusing:
+        return None
+    theirs = min(max(deployment.target, spec.min_replicas), spec.max_replicas)
+    why = numbers(left_s=until_s - now_s)
+    return Step(stage=Stage.GUARDRAIL, before=count, after=theirs, reason=Reason.FOREIGN_WRITER, numbers=why)
 
 
 def _with_need(situation: Situation, recommendations: tuple[Recommendation, ...]) -> ModelState:
@@ -168,10 +244,13 @@ def _want(spec: FleetSpec, draft: _Draft) -> Want:
         count=draft.count,
         current=draft.current,
         firm=max(draft.state.running, draft.spec.min_replicas),
+        demand=draft.demand,
+        placed=tuple(draft.placed.values()),
+        least_gain_ratio=spec.policy.least_gain_ratio,
     )
 
 
-def _decision(draft: _Draft, grant: Grant) -> Decision:
+def _decision(tick: _Tick, draft: _Draft, grant: Grant) -> Decision:
     steps = draft.steps
     if grant.reason is not None:
         unplaced = numbers(unplaced=grant.unplaced)
@@ -187,7 +266,19 @@ def _decision(draft: _Draft, grant: Grant) -> Decision:
         signals=draft.signals,
         unplaced=grant.unplaced,
         blocked=grant.blocked,
+        victims=_victims(tick, draft, grant.count),
     )
+
+
+def _victims(tick: _Tick, draft: _Draft, count: int) -> tuple[str, ...]:
+    """Whom to let go first; said only when somebody goes and everybody can be seen."""
+    if (
+        draft.demand is None
+        or count >= len(draft.state.running_ids)
+        or len(draft.placed) < len(draft.state.running_ids)
+    ):
+        return ()
+    return expendable(tick.cards, draft.demand, draft.placed)
 
 
 def _remember(tick: _Tick, draft: _Draft, decision: Decision, posted: int | None) -> ModelState:

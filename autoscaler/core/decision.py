@@ -29,6 +29,10 @@ class Reason(StrEnum):
     OBJECTIVE_OUT_OF_REACH = "objective_out_of_reach"
     OVERLOAD_REMEMBERED = "overload_remembered"
     REQUESTS_REFUSED = "requests_refused"
+    OBJECTIVE_BELOW_SOLO = "objective_below_solo"
+    LOAD_EXPECTED = "load_expected"
+    LOAD_BORNE = "load_borne"
+    LATENCY_ABOVE_OBJECTIVE_NOW = "latency_above_objective_now"
     QUEUE_ABOVE_TARGET = "queue_above_target"
     QUEUE_WITHIN_TARGET = "queue_within_target"
     UTILIZATION_ABOVE_TARGET = "utilization_above_target"
@@ -45,7 +49,11 @@ class Reason(StrEnum):
     BOUNDS = "bounds"
     NO_SLOTS = "no_slots"
     SATURATED = "saturated"
+    YIELDED = "yielded"
+    MOVE_INTERFERENCE = "move_interference"
+    MOVING = "moving"
     TARGET_RESET = "target_reset"
+    FOREIGN_WRITER = "foreign_writer"
     SERVE_UNREADABLE = "serve_unreadable"
     WORKERS_UNREADABLE = "workers_unreadable"
 
@@ -106,6 +114,8 @@ class Decision:
     """Replicas that were wanted and found no slot that helps."""
     blocked: tuple[tuple[str, Blocked], ...] = ()
     """Why, per node."""
+    victims: tuple[str, ...] = ()
+    """All running replicas by id, those first that the model can best do without."""
 
     @property
     def held(self) -> bool:
@@ -126,6 +136,16 @@ class Decision:
             return f"{self.model}: stays at {self.count}: {said}"
         return f"{self.model}: from {self.current}, {said}, so {self.count}"
 
+    def outlook(self) -> str | None:
+        """What would change the count, for a person; None where the law does not know."""
+        known = self.recommendations[0].numbers if self.recommendations else {}
+        if "grow_above_per_s" not in known:
+            return None
+        said = f"above {known['grow_above_per_s']:.1f} requests/s it would grow"
+        if known["shrink_below_per_s"] > 0:
+            said += f", below {known['shrink_below_per_s']:.1f} for {known['hold_s']:.0f} s it would shrink"
+        return said
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetWorkers:
@@ -141,6 +161,15 @@ class SetWorkers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DrainWorkers:
+    """Close these workers (namespace/name) to new replicas for good, so that the replicas in them are those that leave
+    when their model's target falls."""
+
+    model: str
+    workers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetReplicas:
     """Give a model's deployment a new replica target, from `before` to `count`."""
 
@@ -149,7 +178,7 @@ class SetReplicas:
     count: int
 
 
-Action = SetWorkers | SetReplicas
+Action = SetWorkers | DrainWorkers | SetReplicas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +203,8 @@ def rank(action: Action) -> int:
     match action:
         case SetWorkers(before=before, count=count):
             return 0 if count > before else 3
+        case DrainWorkers():
+            return 1  # with the fall it belongs to right behind it: Ray soon starts a substitute for a drained replica
         case SetReplicas(before=before, count=count):
             return 1 if count < before else 2
 
@@ -194,6 +225,7 @@ def as_json_value(value: object) -> JsonValue:
 
 
 _CALM = (
+    Reason.LOAD_BORNE,
     Reason.LATENCY_WITHIN_OBJECTIVE,
     Reason.QUEUE_WITHIN_TARGET,
     Reason.UTILIZATION_WITHIN_TARGET,
@@ -212,6 +244,22 @@ _PHRASES = {
     ),
     Reason.OVERLOAD_REMEMBERED: (
         "latency wanted {after} ({overloaded_count:.0f} missed the objective at {overloaded_per_s:.1f} requests/s)"
+    ),
+    Reason.OBJECTIVE_BELOW_SOLO: (
+        "the load alone wanted {after} (a lone request takes {solo_ms:.0f} ms and the objective is {objective_ms:.0f} "
+        "ms: no count can keep it; raise objective_p95_ms or choose a larger slot)"
+    ),
+    Reason.LOAD_EXPECTED: (
+        "the load to be ready for wanted {after} ({rate_per_s:.1f} requests/s: {offered_per_s:.1f} now, the most of "
+        "{hold_s:.0f} s x {factor:.2f}; one replica does {replica_per_s:.1f})"
+    ),
+    Reason.LOAD_BORNE: (
+        "the load to be ready for wanted {after} ({rate_per_s:.1f} requests/s: {offered_per_s:.1f} now, the most of "
+        "{hold_s:.0f} s x {factor:.2f}; one replica does {replica_per_s:.1f})"
+    ),
+    Reason.LATENCY_ABOVE_OBJECTIVE_NOW: (
+        "latency wanted {after} (the objective is missed at {offered_per_s:.1f} requests/s, {rate_per_s:.1f} with the "
+        "backlog; one replica does {replica_per_s:.1f})"
     ),
     Reason.REQUESTS_REFUSED: "latency wanted {after} ({refused:.0f} requests refused)",
     Reason.QUEUE_ABOVE_TARGET: "queue wanted {after} ({in_flight:.1f} in flight, {target:.1f} per replica)",
@@ -234,7 +282,14 @@ _PHRASES = {
     Reason.BOUNDS: "bounds made it {after} ({min_replicas:.0f} to {max_replicas:.0f})",
     Reason.NO_SLOTS: "free slots allowed {after} ({unplaced:.0f} without a slot)",
     Reason.SATURATED: "saturated GPUs allowed {after} (every free slot is on a card with nothing left to give)",
+    Reason.MOVE_INTERFERENCE: (
+        "a move to a better card made it {after} for a while ({here_per_s:.1f} requests/s here, {there_per_s:.1f} "
+        "there)"
+    ),
+    Reason.MOVING: "a move under way kept {after}",
+    Reason.YIELDED: "one was yielded to a model that lacks more, which left {after}",
     Reason.TARGET_RESET: "Ray Serve's target was {before} instead of {after} and is set again",
+    Reason.FOREIGN_WRITER: "another writer sets the target, which is left at {after} for {left_s:.0f} s more",
     Reason.SERVE_UNREADABLE: "Ray Serve could not be read, which kept {after}",
     Reason.WORKERS_UNREADABLE: "workers could not be read, which kept {after}",
 }

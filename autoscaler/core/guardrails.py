@@ -8,7 +8,8 @@ import math
 from collections.abc import Callable
 
 from autoscaler.core.decision import Reason, Stage, Step, numbers
-from autoscaler.core.policy import Situation, needed_for_offered
+from autoscaler.core.policy import needed_for_offered
+from autoscaler.core.situation import Situation
 
 Guardrail = Callable[[Situation, int], Step | None]
 """Takes the situation and the count so far; a step when it changes the count, None when it has no objection."""
@@ -41,6 +42,9 @@ def wait_for_help(situation: Situation, count: int) -> Step | None:
     """
     current, pending = situation.current, situation.state.pending
     if count < current:
+        if situation.need is not None:  # the need is of the load, not of the fleet: those not yet there may be let go
+            kept = max(count, min(current, situation.state.running))
+            return _step(count, kept, Reason.COLD_START_PENDING, pending=pending) if kept > count and pending else None
         return _step(count, current, Reason.COLD_START_PENDING, pending=pending) if pending else None
     allowed = min(count, max(current, needed_for_offered(situation)))
     if allowed == count:
@@ -57,13 +61,13 @@ def wait_for_help(situation: Situation, count: int) -> Step | None:
 
 def worst_need(situation: Situation, count: int) -> Step | None:
     """Fall no further than the largest need of the scale-down window."""
-    if count >= situation.current:
-        return None
+    if count >= situation.current or (situation.need is not None and situation.spec.scale_down_window_s is None):
+        return None  # the learned need holds what it has to by itself
     largest = situation.state.needs.largest(situation.now_s)
     floor = situation.current if largest is None else min(situation.current, largest)
     if floor <= count:
         return None
-    return _step(count, floor, Reason.WORST_NEED, window_s=situation.spec.scale_down_window_s)
+    return _step(count, floor, Reason.WORST_NEED, window_s=situation.state.needs.span_s)
 
 
 def settle(situation: Situation, count: int) -> Step | None:
@@ -73,17 +77,21 @@ def settle(situation: Situation, count: int) -> Step | None:
         return None
     settings = situation.guardrails
     since_s = situation.now_s - changed_s
-    if since_s >= (settings.settle_up_s if count > situation.current else settings.settle_down_s):
+    rises = count > situation.current
+    if rises and situation.need is not None:
+        return None  # the need follows from the load, which does not have to settle
+    if since_s >= (settings.settle_up_s if rises else settings.settle_down_s):
         return None
     return _step(count, situation.current, Reason.SETTLING, since_s=since_s)
 
 
 def step_limit(situation: Situation, count: int) -> Step | None:
-    """Rise by a factor or a number, whichever is more; fall by one."""
+    """Rise by a factor or a number, whichever is more; fall by one, or by a part of many once the load is known."""
     current, settings = situation.current, situation.guardrails
     # The ceiling: with a factor of 1.1 and 2 replicas, 2.2 would floor to 2 for ever.
     highest = max(math.ceil(current * settings.step_up_ratio), current + settings.step_up_count)
-    allowed = min(max(count, current - 1), highest)
+    lowest = current - 1 if situation.need is None else current - max(1, current // settings.step_down_part)
+    allowed = min(max(count, lowest), highest)
     return None if allowed == count else _step(count, allowed, Reason.STEP_LIMIT)
 
 

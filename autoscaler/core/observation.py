@@ -33,6 +33,10 @@ class MissingReason(StrEnum):
     NO_REPLICAS = "no_replicas"
     DIFFERENT_EDGES = "different_edges"
     """Its latency histogram cannot be added to the others': a redeploy with another objective is under way."""
+    OUT_OF_RANGE = "out_of_range"
+    """A value that cannot be: more than the whole engine."""
+    FROZEN = "frozen"
+    """Counters that stand still while there are requests in flight or the slot is at work: not zero traffic."""
     UNSUPPORTED = "unsupported"
     """The device cannot say (NVML on MIG, for instance). A fact and not a gap: it holds nothing."""
 
@@ -63,9 +67,13 @@ class Counters:
     failed: int
     duration: Histogram
     engine_busy_s: float
+    batches: int = 0
+    """Executions on the engine; 0 where the server does not count them, and then every request is taken for one."""
 
     def __post_init__(self) -> None:
-        for name in ("answered", "refused", "failed", "engine_busy_s"):
+        if min(self.answered, self.refused, self.failed, self.engine_busy_s, self.batches) >= 0:
+            return
+        for name in ("answered", "refused", "failed", "engine_busy_s", "batches"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; a counter is at least 0")
 
@@ -74,16 +82,21 @@ class Counters:
         """Requests that left the replica, whatever became of them."""
         return self.answered + self.refused + self.failed
 
-    def minus(self, earlier: "Counters") -> "Counters | None":
-        """What was counted since `earlier`; None when any counter fell, for then another process counts."""
-        duration = self.duration.minus(earlier.duration)
-        grown = (
+    def follows(self, earlier: "Counters") -> bool:
+        """Whether one process counted both: no counter has fallen since `earlier`."""
+        return (
             self.answered >= earlier.answered
             and self.refused >= earlier.refused
             and self.failed >= earlier.failed
             and self.engine_busy_s >= earlier.engine_busy_s
+            and self.batches >= earlier.batches
+            and self.duration.follows(earlier.duration)
         )
-        if duration is None or not grown:
+
+    def minus(self, earlier: "Counters") -> "Counters | None":
+        """What was counted since `earlier`; None when any counter fell, for then another process counts."""
+        duration = self.duration.minus(earlier.duration)
+        if duration is None or not self.follows(earlier):
             return None
         return Counters(
             answered=self.answered - earlier.answered,
@@ -91,6 +104,7 @@ class Counters:
             failed=self.failed - earlier.failed,
             duration=duration,
             engine_busy_s=self.engine_busy_s - earlier.engine_busy_s,
+            batches=self.batches - earlier.batches,
         )
 
 
@@ -155,6 +169,8 @@ class WorkerSeen:
     ready: bool
     """Its Ray node is alive and could take a replica."""
     deleting: bool = False
+    draining: bool = False
+    """Its Ray node takes no new replica and cannot be made to again: the worker must go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,21 +222,27 @@ class Observation:
                 return missing
         return Missing(source=source, name=name, reason=MissingReason.NOT_SEEN)
 
+    def missing_by_name(self, source: Source) -> dict[str, Missing]:
+        """The reasons given for the absent readings of one kind, as `why_missing` would find them one by one."""
+        return {missing.name: missing for missing in reversed(self.missing) if missing.source == source}
+
     def deployment(self, model: str, *, now_s: float, max_age_s: float) -> DeploymentSeen | Missing:
         found = next((seen for seen in self.deployments if seen.model == model), None)
-        return _fresh(found, self.why_missing(Source.DEPLOYMENT, model), now_s, max_age_s)
+        if found is None:
+            return self.why_missing(Source.DEPLOYMENT, model)
+        return _fresh(found, Source.DEPLOYMENT, model, now_s - found.at_s, max_age_s)
 
     def pool(self, pool: str, *, now_s: float, max_age_s: float) -> PoolSeen | Missing:
         found = next((seen for seen in self.pools if seen.pool == pool), None)
-        return _fresh(found, self.why_missing(Source.POOL, pool), now_s, max_age_s)
+        if found is None:
+            return self.why_missing(Source.POOL, pool)
+        return _fresh(found, Source.POOL, pool, now_s - found.at_s, max_age_s)
 
 
 _Seen = TypeVar("_Seen", DeploymentSeen, PoolSeen)
 
 
-def _fresh(seen: _Seen | None, why: Missing, now_s: float, max_age_s: float) -> _Seen | Missing:
-    if seen is None:
-        return why
-    if now_s - seen.at_s > max_age_s:
-        return Missing(source=why.source, name=why.name, reason=MissingReason.STALE, age_s=now_s - seen.at_s)
+def _fresh(seen: _Seen, source: Source, name: str, age_s: float, max_age_s: float) -> _Seen | Missing:
+    if age_s > max_age_s:
+        return Missing(source=source, name=name, reason=MissingReason.STALE, age_s=age_s)
     return seen

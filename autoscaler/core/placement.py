@@ -6,13 +6,16 @@ never takes a worker from a running replica. The slots come from the same `place
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from autoscaler.core.capacity import Cards, gain_beside, own_by_card
 from autoscaler.core.contention import Contention
 from autoscaler.core.decision import Reason
+from autoscaler.core.service import Demand
 from vgpu.core import packing
 from vgpu.core.inventory import Inventory, Slot
+from vgpu.core.packing import Packer
 from vgpu.core.profile import Profile
 from vgpu.core.share import SchedulerPolicy
 
@@ -29,6 +32,11 @@ class Want:
     """Decided before: these may still go to a saturated card, since half of them may be on their way there."""
     firm: int
     """Running replicas and the operator's minimum: granted even without a slot, which then shows as unplaced."""
+    demand: Demand | None = None
+    """What a batch costs, once that is known: growth then goes only where it gains something."""
+    placed: tuple[str | None, ...] = ()
+    """The slots of its running replicas."""
+    least_gain_ratio: float = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +58,15 @@ class FleetPlacement:
     """By pool: where new workers help most, best first."""
 
 
-def place_models(
-    wants: Sequence[Want], bound: Mapping[str, int], inventory: Inventory, contention: Contention
-) -> FleetPlacement:
+def place_models(wants: Sequence[Want], bound: Mapping[str, int], inventory: Inventory, cards: Cards) -> FleetPlacement:
     """Find slots for every wanted replica, in the given order of models.
 
     `bound` is how many workers of each pool sit on a node already; a pool that could not be read is left out of it,
     and its models keep what they have.
     """
     known = [want for want in wants if want.pool in bound]
-    desk = _Desk(inventory=inventory, contention=contention, workers=dict(bound))
+    packer = Packer(inventory, _grading(cards.contention))
+    desk = _Desk(packer=packer, cards=cards, workers=dict(bound))
     for want in known:
         desk.serve(want, min(want.count, want.firm), even_saturated=True)
     for want in known:
@@ -76,8 +83,8 @@ def place_models(
 class _Desk:
     """What is left to hand out while one placement is made; lives no longer than that."""
 
-    inventory: Inventory
-    contention: Contention
+    packer: Packer
+    cards: Cards
     workers: dict[str, int]
     """By pool: bound workers not yet counted for a replica."""
     slots: dict[str, list[Slot]] = field(default_factory=dict)
@@ -92,31 +99,36 @@ class _Desk:
         self.placed[want.model] += warm
         if missing == warm:
             return
-        found = packing.place(
-            self.inventory,
+        found = self.packer.place(
             want.profile,
             missing - warm,
-            ordering=_least_crowded(self.contention),
-            accept=lambda slot: even_saturated or not self.contention.gpus[slot.gpu_key].saturated,
+            price=lambda grade: _price(grade, want.demand),
+            accept=_accept_all if even_saturated else self._helping(want),
         )
         if found.slots:
-            planned = {slot.slot_id: f"planned for {want.model}" for slot in found.slots}
-            self.inventory = self.inventory.with_holders(planned)
             self.slots.setdefault(want.pool, []).extend(found.slots)
             self.placed[want.model] += len(found.slots)
         if found.unplaced:
             self.blocked[want.model] = found.blocked
 
+    def _helping(self, want: Want) -> Callable[[str], bool]:
+        """Whether one more replica on a card gains what a slot is worth."""
+        cards, demand = self.cards, want.demand
+        if demand is None:
+            return lambda gpu: not cards.contention.gpus[gpu].saturated
+        own = own_by_card(cards.contention, want.placed)
+        least_per_s = want.least_gain_ratio * demand.items / demand.solo_s
+        return lambda gpu: gain_beside(cards, demand, gpu, own) >= least_per_s
+
     def grant(self, want: Want) -> Grant:
         placed = self.placed[want.model]
         if placed >= want.count:
             return Grant(model=want.model, count=want.count)
-        free_but_refused = any(packing.fits(slot, want.profile) for slot in self.inventory.free_slots)
         return Grant(
             model=want.model,
             count=max(placed, min(want.count, want.firm)),
             unplaced=want.count - placed,
-            reason=Reason.SATURATED if free_but_refused else Reason.NO_SLOTS,
+            reason=Reason.SATURATED if self.packer.free_count(want.profile) else Reason.NO_SLOTS,
             blocked=self.blocked[want.model],
         )
 
@@ -126,16 +138,29 @@ def _unread(want: Want) -> Grant:
     return Grant(model=want.model, count=kept, reason=Reason.WORKERS_UNREADABLE if kept < want.count else None)
 
 
-def _least_crowded(contention: Contention) -> packing.Ordering:
-    """Order slots by what a new replica would meet on their card, then by best fit.
+def _accept_all(_gpu: str) -> bool:
+    return True
 
-    What this plan has put on a card already counts there as one more neighbour, although it cannot be measured yet.
+
+def _grading(contention: Contention) -> Callable[[str, int], packing.Grade]:
+    """What a new replica would meet on a card: (crowding, neighbours that this plan has put there, the card's slots).
+
+    What was planned counts although it cannot be measured yet; under fixed share it costs a newcomer nothing.
     """
+    crowding: dict[str, float] = {}
 
-    def key(candidate: packing.Candidate) -> tuple[float, ...]:
-        load = contention.gpus[candidate.slot.gpu_key]
-        planned = candidate.held_on_gpu - load.held
-        neighbours = 0.0 if load.policy is SchedulerPolicy.FIXED_SHARE else planned / load.slots
-        return (contention.crowding(load.gpu) + neighbours, *packing.best_fit(candidate))
+    def grade(gpu: str, held: int) -> packing.Grade:
+        load = contention.gpus[gpu]
+        if gpu not in crowding:
+            crowding[gpu] = contention.crowding(gpu)
+        planned = 0 if load.policy is SchedulerPolicy.FIXED_SHARE else held - load.held
+        return (crowding[gpu], planned, load.slots)
 
-    return key
+    return grade
+
+
+def _price(grade: packing.Grade, demand: Demand | None) -> float:
+    """The crowding as one more replica would find it: a planned neighbour takes the engine's part of this demand."""
+    crowding, planned, slots = grade
+    each = 1 / slots if demand is None else demand.engine_s / demand.solo_s
+    return crowding + planned * each

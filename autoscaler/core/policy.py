@@ -6,68 +6,15 @@ signal is missing has no opinion. Every policy asks for no less when the load is
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from autoscaler.core.decision import Reason, Recommendation, numbers
+from autoscaler.core.need import Need
 from autoscaler.core.observation import Missing, MissingReason
-from autoscaler.core.signals import ModelSignals, Signal
-from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings
-from autoscaler.core.state import ModelState
+from autoscaler.core.signals import Signal
+from autoscaler.core.situation import Situation
 
-# By Little's law a replica that holds half a request on average is empty at least half of the time; with nothing in its
-# queue as well, waiting is not what makes it slow. One twentieth of a waiting request is what scrapes catch by chance.
-IDLE_IN_FLIGHT = 0.5
-IDLE_QUEUED = 0.05
 # A sum of shares such as 0.7 + 0.7 + 0.7 must not round up to one replica more.
 _ROUNDING = 1e-9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """One model at one tick: everything a policy or a guardrail may look at."""
-
-    now_s: float
-    spec: ModelSpec
-    policy: PolicySettings
-    guardrails: GuardrailSettings
-    signals: ModelSignals
-    state: ModelState
-
-    @property
-    def current(self) -> int:
-        """The count decided last; replicas still to come are capacity already."""
-        return self.state.desired
-
-    @property
-    def steady(self) -> bool:
-        """The window holds nothing from before the last change of the running replicas."""
-        return self.now_s - self.state.running_since_s >= self.policy.window_s
-
-    @property
-    def too_slow(self) -> bool:
-        p95_ms = self.signals.p95_ms
-        enough = self.signals.requests >= self.policy.least_requests
-        return enough and isinstance(p95_ms, Signal) and p95_ms.value > self.spec.objective_p95_ms
-
-    @property
-    def refusing(self) -> bool:
-        return self.signals.refused >= self.policy.least_requests
-
-    @property
-    def draining(self) -> bool:
-        """More is answered than comes in, and at that pace the backlog is gone soon."""
-        queued, offered, answered = self.signals.queued, self.signals.offered_per_s, self.signals.answered_per_s
-        if isinstance(queued, Missing) or isinstance(offered, Missing) or isinstance(answered, Missing):
-            return False
-        pace_per_s = answered.value - offered.value
-        return pace_per_s > 0 and queued.value / pace_per_s <= self.policy.drain_s
-
-    def waiting_with(self, replicas: int) -> bool:
-        """Whether requests would wait for one another if this many replicas carried the load; True when unknown."""
-        in_flight, queued = self.signals.in_flight, self.signals.queued
-        if isinstance(in_flight, Missing) or isinstance(queued, Missing) or replicas < 1:
-            return True
-        return in_flight.value / replicas >= IDLE_IN_FLIGHT or queued.value / replicas >= IDLE_QUEUED
 
 
 Policy = Callable[[Situation], Recommendation | None]
@@ -75,8 +22,36 @@ Policy = Callable[[Situation], Recommendation | None]
 
 def recommend(situation: Situation) -> tuple[Recommendation, ...]:
     """All recommendations, the winner first; empty when no signal could be read."""
+    if situation.need is not None:
+        return (planned_need(situation, situation.need),)
     made = [made for policy in POLICIES if (made := policy(situation)) is not None]
     return tuple(sorted(made, key=lambda recommendation: -recommendation.count))
+
+
+def planned_need(situation: Situation, need: Need) -> Recommendation:
+    """Be ready for the load that may come: the law, once a model's costs are known."""
+    current = situation.current
+    count = need.count if need.count >= current else min(current, need.relaxed)
+    offered = situation.signals.offered_per_s
+    seen = {
+        "rate_per_s": need.rate_per_s,
+        "offered_per_s": offered.value if isinstance(offered, Signal) else 0.0,
+        "replica_per_s": need.replica_per_s,
+        "factor": need.factor,
+        "hold_s": need.hold_s,
+        "grow_above_per_s": need.grow_above_per_s,
+        "shrink_below_per_s": need.shrink_below_per_s,
+    }
+    if need.solo_ms >= situation.spec.objective_p95_ms:
+        reason = Reason.OBJECTIVE_BELOW_SOLO
+        seen |= {"solo_ms": need.solo_ms, "objective_ms": situation.spec.objective_p95_ms}
+    elif need.present and count > current:
+        reason = Reason.LATENCY_ABOVE_OBJECTIVE_NOW
+    elif count > current:
+        reason = Reason.LOAD_EXPECTED
+    else:
+        reason = Reason.LOAD_BORNE if need.rate_per_s > 0 else Reason.NO_TRAFFIC
+    return Recommendation(count=count, reason=reason, numbers=numbers(**seen))
 
 
 def latency_objective(situation: Situation) -> Recommendation | None:
@@ -137,6 +112,8 @@ def needed_for_offered(situation: Situation) -> int:
     window and over its last part. Requests refused and requests still waiting are part of the offer, so one jump
     covers a load step that a search by ones would take many rounds for.
     """
+    if situation.need is not None:
+        return situation.need.count
     signals = situation.signals
     capacity = signals.capacity_per_s
     rates = [rate.value for rate in (signals.offered_per_s, signals.offered_recent_per_s) if isinstance(rate, Signal)]

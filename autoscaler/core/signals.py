@@ -7,11 +7,11 @@ there is listed in `gaps`; with a gap the sums are lower bounds, good enough to 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from operator import sub
 
-from autoscaler.core.contention import Contention
+from autoscaler.core.contention import BUSY_RATIO, Contention
 from autoscaler.core.histogram import Histogram
-from autoscaler.core.observation import Missing, MissingReason, Observation, Source
+from autoscaler.core.observation import Missing, MissingReason, Observation, SlotReading, Source
 from autoscaler.core.spec import ModelSpec, PolicySettings
 from autoscaler.core.window import Increase, Window
 
@@ -35,6 +35,8 @@ class FreshReplica:
     """Over the window."""
     recent: Increase | None
     """Over its last part; None when that holds fewer than two samples."""
+    last: Increase
+    """Since the sample before the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +95,16 @@ def read_replicas(
             gaps.append(Missing(source=Source.REPLICA, name=replica_id, reason=MissingReason.TOO_FEW_SAMPLES))
         else:
             recent = window.increase(policy.recent_s)
+            newest = window.last_increase() or increase
             fresh.append(
-                FreshReplica(replica_id=replica_id, slot_id=last.slot_id, age_s=age_s, increase=increase, recent=recent)
+                FreshReplica(
+                    replica_id=replica_id,
+                    slot_id=last.slot_id,
+                    age_s=age_s,
+                    increase=increase,
+                    recent=recent,
+                    last=newest,
+                )
             )
     alike, odd = _of_one_kind(fresh)
     return alike, (*gaps, *odd)
@@ -102,18 +112,32 @@ def read_replicas(
 
 def _of_one_kind(fresh: list[FreshReplica]) -> tuple[tuple[FreshReplica, ...], tuple[Missing, ...]]:
     """Those whose histograms have the most common edges, and the rest as gaps: only equal edges can be added up."""
-    edges = Counter(replica.increase.counters.duration.edges_s for replica in fresh)
-    if len(edges) < 2:
+    edges = [replica.increase.last.duration.edges_s for replica in fresh]
+    if not edges or edges.count(edges[0]) == len(edges):
         return tuple(fresh), ()
-    kept = edges.most_common(1)[0][0]
+    kept = Counter(edges).most_common(1)[0][0]
     return (
-        tuple(replica for replica in fresh if replica.increase.counters.duration.edges_s == kept),
+        tuple(replica for replica in fresh if replica.increase.last.duration.edges_s == kept),
         tuple(
             Missing(source=Source.REPLICA, name=replica.replica_id, reason=MissingReason.DIFFERENT_EDGES)
             for replica in fresh
-            if replica.increase.counters.duration.edges_s != kept
+            if replica.increase.last.duration.edges_s != kept
         ),
     )
+
+
+def frozen(fresh: Iterable[FreshReplica], contention: Contention) -> tuple[Missing, ...]:
+    """Replicas whose counters stand still although something says that they have work: their word is no evidence."""
+    gaps: list[Missing] = []
+    for replica in fresh:
+        increase = replica.increase
+        if increase.counters.ended or increase.counters.engine_busy_s > 0:
+            continue
+        reading = contention.readings.get(replica.slot_id or "")
+        at_work = isinstance(reading, SlotReading) and reading.busy_ratio > BUSY_RATIO
+        if increase.in_flight_mean > 0 or at_work:
+            gaps.append(Missing(source=Source.REPLICA, name=replica.replica_id, reason=MissingReason.FROZEN))
+    return tuple(gaps)
 
 
 def slot_gaps(fresh: Iterable[FreshReplica], contention: Contention) -> tuple[Missing, ...]:
@@ -121,8 +145,9 @@ def slot_gaps(fresh: Iterable[FreshReplica], contention: Contention) -> tuple[Mi
     gaps: list[Missing] = []
     for replica in fresh:
         slot_id = replica.slot_id or f"of {replica.replica_id}"
-        unknown = Missing(source=Source.SLOT, name=slot_id, reason=MissingReason.NOT_SEEN)
-        reading = contention.readings.get(slot_id, unknown)
+        reading = contention.readings.get(slot_id)
+        if reading is None:
+            reading = Missing(source=Source.SLOT, name=slot_id, reason=MissingReason.NOT_SEEN)
         if isinstance(reading, Missing) and reading.reason is not MissingReason.UNSUPPORTED:
             gaps.append(reading)
     return tuple(gaps)
@@ -138,8 +163,8 @@ def read_signals(
 ) -> ModelSignals:
     """Sum up the fresh replicas of one model."""
     increases = [replica.increase for replica in fresh]
-    durations = reduce(Histogram.plus, (increase.counters.duration for increase in increases)) if increases else None
-    refused = sum(increase.counters.refused for increase in increases)
+    durations = _durations(increases)
+    refused = sum(increase.refused for increase in increases)
     values = {
         **_latencies(spec, durations, refused),
         **_rates(policy, increases),
@@ -164,6 +189,15 @@ def read_signals(
     )
 
 
+def _durations(increases: list[Increase]) -> Histogram | None:
+    """The latencies of all replicas together: the sum of their last counts less the sum of their first."""
+    if not increases:
+        return None
+    first = map(sum, zip(*(increase.first.duration.counts for increase in increases), strict=True))
+    last = map(sum, zip(*(increase.last.duration.counts for increase in increases), strict=True))
+    return Histogram(edges_s=increases[0].last.duration.edges_s, counts=tuple(map(sub, last, first)))
+
+
 def _latencies(spec: ModelSpec, durations: Histogram | None, refused: int) -> dict[str, float | None]:
     if durations is None or durations.total == 0:
         return {"p50_ms": None, "p95_ms": None, "attainment_ratio": 0.0 if refused else None}
@@ -178,8 +212,8 @@ def _latencies(spec: ModelSpec, durations: Histogram | None, refused: int) -> di
 def _rates(policy: PolicySettings, increases: list[Increase]) -> dict[str, float | None]:
     if not increases:
         return dict.fromkeys(("offered_per_s", "answered_per_s", "in_flight", "queued", "capacity_per_s"))
-    answered = sum(increase.counters.answered for increase in increases)
-    busy_s = sum(increase.counters.engine_busy_s for increase in increases)
+    answered = sum(increase.answered for increase in increases)
+    busy_s = sum(increase.engine_busy_s for increase in increases)
     return {
         "offered_per_s": _offered_per_s(increases),
         "answered_per_s": answered / _longest_s(increases),
@@ -222,7 +256,7 @@ def _mean_utilization(fresh: tuple[FreshReplica, ...], contention: Contention) -
         return None
     used = 0.0
     for replica in fresh:
-        own = min(1.0, replica.increase.counters.engine_busy_s / replica.increase.over_s)
+        own = min(1.0, replica.increase.engine_busy_s / replica.increase.over_s)
         device = contention.used_of_entitled(replica.slot_id) if replica.slot_id else None
         used += own if device is None else max(own, device)
     return used / len(fresh)

@@ -59,9 +59,11 @@ class ModelSpec:
     target_utilization_ratio: float = 0.7
     """How much of its entitled share a slot should use. 0.7 leaves room for the load that arrives during a cold
     start; near 1 the queue grows without bound."""
-    scale_down_window_s: float = 300.0
-    """The largest need within this time decides how far to shrink. Five minutes rides out a lull between bursts
-    (the default of HPA and of a well-tuned KPA); 0 follows every dip."""
+    scale_down_window_s: float | None = None
+    """The largest need within this time decides how far to shrink. None: as long as this model's own load has shown to
+    be worth it, and five minutes until it has shown anything; 0 follows every dip."""
+    max_batch_size: int = 1
+    """The most requests one execution takes; what larger batches gain is learned."""
 
     def __post_init__(self) -> None:
         who = f"model {self.name!r}:"
@@ -79,7 +81,11 @@ class ModelSpec:
                 0 < self.target_utilization_ratio <= 1,
                 f"{who} target_utilization_ratio is {self.target_utilization_ratio}; above 0, at most 1",
             ),
-            (self.scale_down_window_s >= 0, f"{who} scale_down_window_s is {self.scale_down_window_s}; at least 0"),
+            (
+                self.scale_down_window_s is None or self.scale_down_window_s >= 0,
+                f"{who} scale_down_window_s is {self.scale_down_window_s}; at least 0",
+            ),
+            (self.max_batch_size >= 1, f"{who} max_batch_size is {self.max_batch_size}; at least 1"),
         )
 
 
@@ -106,6 +112,12 @@ class PolicySettings:
     overload_memory_s: float = 3600.0
     """For this long a count that missed its objective at some rate is not tried again at that rate. Without it a model
     that needs 2 and looks idle with 2 swings between 1 and 2 for ever."""
+    cold_start_s: float = 45.0
+    """From the wish for a replica to its first answer, until some have been measured."""
+    least_gain_ratio: float = 0.2
+    """A replica that adds less than this part of what one alone on a card does is not worth its slot."""
+    attainment_margin_ratio: float = 0.5
+    """This part of the requests that may be late is kept in reserve: 5 % allowed, 4 % planned."""
     saturated_ratio: float = 0.9
     """A card this busy has nothing left to give: a replica added to it slows its neighbours by what it gains."""
 
@@ -122,6 +134,12 @@ class PolicySettings:
             (0 <= self.tolerance_ratio < 1, f"tolerance_ratio is {self.tolerance_ratio}; at least 0, below 1"),
             (self.drain_s >= 0, f"drain_s is {self.drain_s}; at least 0"),
             (self.overload_memory_s >= 0, f"overload_memory_s is {self.overload_memory_s}; at least 0"),
+            (self.cold_start_s > 0, f"cold_start_s is {self.cold_start_s}; above 0"),
+            (0 <= self.least_gain_ratio < 1, f"least_gain_ratio is {self.least_gain_ratio}; at least 0, below 1"),
+            (
+                0 <= self.attainment_margin_ratio < 1,
+                f"attainment_margin_ratio is {self.attainment_margin_ratio}; at least 0, below 1",
+            ),
             (0 < self.saturated_ratio <= 1, f"saturated_ratio is {self.saturated_ratio}; above 0, at most 1"),
         )
 
@@ -133,12 +151,14 @@ class GuardrailSettings:
     settle_up_s: float = 5.0
     """After any change the count does not rise for this long. Short, because replicas on their way count as capacity
     and only the offered rate may ask for more of them."""
-    settle_down_s: float = 30.0
+    settle_down_s: float = 10.0
     """After any change the count does not fall for this long."""
-    step_up_ratio: float = 2.0
+    step_up_ratio: float = 4.0
     """One step may multiply the count by this."""
     step_up_count: int = 2
-    """One step may always add this many, so that 1 grows to 3 and not to 2. A fall is one replica at a time."""
+    """One step may always add this many, so that 1 grows to 3 and not to 2."""
+    step_down_part: int = 5
+    """One step down takes at most this part of the replicas, a fifth, and at least one."""
     pending_timeout_s: float = 120.0
     """Replicas that were asked for count as capacity for this long without one of them starting. About three times
     the slowest cold start; too short cancels replicas that were nearly there."""
@@ -154,6 +174,7 @@ class GuardrailSettings:
             (self.settle_down_s >= 0, f"settle_down_s is {self.settle_down_s}; at least 0"),
             (self.step_up_ratio >= 1, f"step_up_ratio is {self.step_up_ratio}; at least 1"),
             (self.step_up_count >= 1, f"step_up_count is {self.step_up_count}; at least 1"),
+            (self.step_down_part >= 1, f"step_down_part is {self.step_down_part}; at least 1"),
             (self.pending_timeout_s > 0, f"pending_timeout_s is {self.pending_timeout_s}; above 0"),
             (self.pending_backoff_s >= 0, f"pending_backoff_s is {self.pending_backoff_s}; at least 0"),
             (self.worker_keep_s >= 0, f"worker_keep_s is {self.worker_keep_s}; at least 0"),

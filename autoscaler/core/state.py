@@ -7,9 +7,16 @@ watched nothing shrinks. Records are replaced, never changed in place.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from autoscaler.core.learning import Learned
 from autoscaler.core.observation import DeploymentSeen, ReplicaSample
 from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings
 from autoscaler.core.window import SlidingMax, Window
+
+FOREIGN_MEMORY_S = 120.0
+FOREIGN_HOLD_S = 300.0
+"""Two redeploys that reset a target to the same number within two minutes are rare; a script that sets it is not."""
+UNLEARNED_WINDOW_S = 300.0
+"""The scale-down window while nothing is known of a model's load: rides out a lull between bursts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +26,15 @@ class Overload:
     count: int
     offered_per_s: float
     at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """A move to a better card: wished for or under way since `since_s`; under way when `base` says what it adds to."""
+
+    base: int | None = None
+    since_s: float | None = None
+    ended_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +61,18 @@ class ModelState:
     posted: int | None = None
     """The replica target Ray Serve was last given."""
     posted_s: float = 0.0
+    foreign: tuple[int, float] | None = None
+    """The target that somebody else last set, and when that was seen."""
+    yields_until_s: float | None = None
+    """Until then another writer has the model's target."""
+    moving: Moving = field(default_factory=Moving)
+    learned: Learned = field(default_factory=Learned)
 
     @classmethod
     def start(cls, spec: ModelSpec, target: int, now_s: float) -> "ModelState":
         """Begin from Ray Serve's target; with nothing measured yet, the first tick takes it for the need."""
-        return cls(desired=target, needs=SlidingMax(span_s=spec.scale_down_window_s), running_since_s=now_s)
+        window_s = UNLEARNED_WINDOW_S if spec.scale_down_window_s is None else spec.scale_down_window_s
+        return cls(desired=target, needs=SlidingMax(span_s=window_s), running_since_s=now_s)
 
     @property
     def running(self) -> int:
@@ -62,11 +85,11 @@ class ModelState:
 
     def with_deployment(self, seen: DeploymentSeen, settings: GuardrailSettings, now_s: float) -> "ModelState":
         """Take in which replicas run; notice progress, and when pending ones have had their time."""
-        state = self
+        state = replace(self, learned=self.learned.with_running(seen.running_ids, now_s))
         if seen.running_ids != self.running_ids:
             started = len(seen.running_ids) > self.running
             state = replace(
-                self,
+                state,
                 running_ids=seen.running_ids,
                 running_since_s=now_s,
                 pending_since_s=None if started else self.pending_since_s,
@@ -76,9 +99,24 @@ class ModelState:
             return replace(state, pending_since_s=None)
         if state.pending_since_s is None:
             return replace(state, pending_since_s=now_s)
-        if now_s - state.pending_since_s >= settings.pending_timeout_s:
+        timeout_s = max(settings.pending_timeout_s, 3 * state.learned.slowest_start_s)
+        if now_s - state.pending_since_s >= timeout_s:
             return replace(state, backoff_until_s=now_s + settings.pending_backoff_s, pending_since_s=now_s)
         return state
+
+    def with_target(self, seen: DeploymentSeen, now_s: float) -> "ModelState":
+        """Notice a target that somebody else has set. The same one again after it was put right is no redeploy but
+        another writer: it is left to them for a while, for two who correct each other help nobody."""
+        if self.posted is None or seen.at_s <= self.posted_s or seen.target == self.posted:
+            return self
+        again = self.foreign is not None and self.foreign[0] == seen.target
+        if again and self.foreign is not None and now_s - self.foreign[1] <= FOREIGN_MEMORY_S:
+            return replace(self, foreign=None, yields_until_s=now_s + FOREIGN_HOLD_S)
+        return replace(self, foreign=(seen.target, now_s))
+
+    def unposted(self) -> "ModelState":
+        """Forget what Ray Serve was given: the plan was not carried out."""
+        return replace(self, posted=None)
 
     def with_samples(self, samples: Iterable[ReplicaSample], window_s: float) -> "ModelState":
         """Take in this tick's scrapes; series of replicas that no longer run are dropped."""
@@ -113,6 +151,7 @@ class ModelState:
             self,
             desired=count,
             changed_s=now_s,
+            learned=self.learned.with_asked(count, self.running, now_s),
             pending_since_s=now_s if asked_for_more else self.pending_since_s,
         )
 
@@ -124,3 +163,9 @@ class State:
     models: Mapping[str, ModelState] = field(default_factory=dict)
     surplus_since_s: Mapping[str, float] = field(default_factory=dict)
     """By pool: since when it has had workers that nobody needs."""
+    usual: Mapping[str, float] = field(default_factory=dict)
+    """By slot: its engine use, smoothed."""
+
+    def unposted(self) -> "State":
+        """The same memory after a plan that nobody carried out."""
+        return replace(self, models={name: model.unposted() for name, model in self.models.items()})

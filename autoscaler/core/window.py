@@ -11,18 +11,66 @@ from autoscaler.core.observation import Counters, ReplicaSample
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Increase:
-    """What one replica did over a window."""
+    """What one replica did from the first of its samples to the last: two or more, rising in time, of one process.
 
-    over_s: float
-    counters: Counters
-    in_flight_change: int
-    in_flight_mean: float
-    queued_mean: float
+    Every number is worked out when asked for: a tick makes thousands of these and looks at a few numbers of each.
+    """
+
+    samples: tuple[ReplicaSample, ...]
+
+    @property
+    def first(self) -> Counters:
+        return self.samples[0].counters
+
+    @property
+    def last(self) -> Counters:
+        return self.samples[-1].counters
+
+    @property
+    def over_s(self) -> float:
+        return self.samples[-1].at_s - self.samples[0].at_s
+
+    @property
+    def counters(self) -> Counters:
+        """What was counted, latencies included."""
+        counted = self.last.minus(self.first)
+        if counted is None:
+            raise AssertionError("a window keeps samples of one process only")
+        return counted
+
+    @property
+    def answered(self) -> int:
+        return self.samples[-1].counters.answered - self.samples[0].counters.answered
+
+    @property
+    def refused(self) -> int:
+        return self.last.refused - self.first.refused
+
+    @property
+    def batches(self) -> int:
+        return self.last.batches - self.first.batches
+
+    @property
+    def engine_busy_s(self) -> float:
+        return self.samples[-1].counters.engine_busy_s - self.samples[0].counters.engine_busy_s
+
+    @property
+    def in_flight_change(self) -> int:
+        return self.samples[-1].in_flight - self.samples[0].in_flight
+
+    @property
+    def in_flight_mean(self) -> float:
+        return sum([sample.in_flight for sample in self.samples]) / len(self.samples)
+
+    @property
+    def queued_mean(self) -> float:
+        return sum([sample.queued for sample in self.samples]) / len(self.samples)
 
     @property
     def arrived(self) -> int:
         """Requests that came in: those that ended, and those that were taken in and are still there."""
-        return self.counters.ended + self.in_flight_change
+        first, last = self.samples[0], self.samples[-1]
+        return last.counters.ended - first.counters.ended + last.in_flight - first.in_flight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,28 +84,33 @@ class Window:
         """Take in one sample; a scrape seen before is ignored, a restarted process starts the window anew."""
         if self.samples and sample.at_s <= self.samples[-1].at_s:
             return self
-        if self.samples and sample.counters.minus(self.samples[-1].counters) is None:
-            return replace(self, samples=(sample,))
-        kept = tuple(old for old in self.samples if old.at_s >= sample.at_s - self.span_s)
-        return replace(self, samples=(*kept, sample))
+        if self.samples and not sample.counters.follows(self.samples[-1].counters):
+            return Window(span_s=self.span_s, samples=(sample,))
+        return Window(span_s=self.span_s, samples=(*_since(self.samples, sample.at_s - self.span_s), sample))
 
     def increase(self, last_s: float | None = None) -> Increase | None:
         """What happened over the window, or over its last seconds; None when that holds fewer than two samples."""
-        since_s = self.samples[-1].at_s - (self.span_s if last_s is None else last_s) if self.samples else 0.0
-        samples = [sample for sample in self.samples if sample.at_s >= since_s]
-        if len(samples) < 2:
+        if len(self.samples) < 2:
             return None
-        first, last = samples[0], samples[-1]
-        counters = last.counters.minus(first.counters)
-        if counters is None:
-            raise AssertionError("with_sample keeps samples of one process only")
-        return Increase(
-            over_s=last.at_s - first.at_s,
-            counters=counters,
-            in_flight_change=last.in_flight - first.in_flight,
-            in_flight_mean=sum(sample.in_flight for sample in samples) / len(samples),
-            queued_mean=sum(sample.queued for sample in samples) / len(samples),
-        )
+        samples = _since(self.samples, self.samples[-1].at_s - (self.span_s if last_s is None else last_s))
+        return Increase(samples=samples) if len(samples) > 1 else None
+
+    def last_increase(self) -> Increase | None:
+        """What happened between the last two samples; None when there are fewer."""
+        two = self.samples[-2:]
+        if len(two) < 2 or two[0].at_s < two[1].at_s - self.span_s:
+            return None
+        return Increase(samples=two)
+
+
+def _since(samples: tuple[ReplicaSample, ...], at_s: float) -> tuple[ReplicaSample, ...]:
+    """Those not older than `at_s`; samples rise in time."""
+    start = 0
+    for sample in samples:
+        if sample.at_s >= at_s:
+            break
+        start += 1
+    return samples[start:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,3 +142,57 @@ def test_best_fit_in_every_small_world() -> None:
                 assert excess == 0
             worst = max(worst, excess)
     assert worst == 2
+
+
+def shared_cards(random: Random) -> Inventory:
+    """Cards of several guests each, with one or two profiles on a card, unknown cards and nodes that take nothing."""
+    made = []
+    for card in range(random.randint(1, 5)):
+        for guest in range(random.randint(1, 3)):
+            label = random.choice(("v100-4q-4GB", "v100-4q-4GB", "v100-2q-2GB"))
+            made.append(
+                build.node(
+                    f"n{random.randint(0, 9)}-{card}-{guest}",
+                    profile=label,
+                    slots=(slots := random.randint(0, 1)),
+                    card=random.choice((None, f"GPU-{card}", f"GPU-{card}")),
+                    held={0: f"other/{card}-{guest}"} if slots and random.random() < 0.3 else {},
+                    usable=random.random() < 0.9,
+                )
+            )
+    return build.inventory(*made)
+
+
+@given(st.randoms(use_true_random=False))
+def test_a_packer_chooses_what_place_would_choose_need_after_need(random: Random) -> None:
+    """With any grading of the cards, any prices of the grades and any cards refused."""
+    stock = shared_cards(random)
+    crowding = {slot.gpu_key: random.choice((0.0, 0.1, 0.5)) for slot in stock.slots}
+
+    def grade(gpu: str, held: int) -> packing.Grade:
+        return (crowding[gpu], held)
+
+    packer = packing.Packer(stock, grade)
+    for _ in range(6):
+        profile = parse_profile(random.choice(("v100-4q-4GB", "v100-4q-4GB", "v100-2q-2GB")))
+        count, each = random.randint(1, 4), random.choice((0.0, 0.1, 0.25))
+        refused = {gpu for gpu in crowding if random.random() < 0.3}
+        found = packer.place(
+            profile,
+            count,
+            price=lambda grade, each=each: grade[0] + grade[1] * each,
+            accept=lambda gpu, refused=refused: gpu not in refused,
+        )
+        expected = place(
+            stock,
+            profile,
+            count,
+            ordering=lambda one, each=each: (
+                crowding[one.slot.gpu_key] + one.held_on_gpu * each,
+                *packing.best_fit(one),
+            ),
+            accept=lambda slot, refused=refused: slot.gpu_key not in refused,
+        )
+        assert found == expected
+        stock = stock.with_holders({slot.slot_id: "serving/new" for slot in found.slots})
+        assert packer.free_count(profile) == sum(fits(slot, profile) for slot in stock.free_slots)

@@ -19,6 +19,7 @@ ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 # Extended resources.
 RAY_RESOURCE_HEAD = "vgpu_head"  # on the Ray head node: what holds no slot runs there
 RAY_RESOURCE_SLOT = "vgpu_slot"  # on a Ray node: one per slot; a replica asks for one
+RAY_DRAINED = "vgpu-serve: this worker gives up its slot"  # why a drained Ray node has left, as Ray keeps it
 RESOURCE_GPU = "nvidia.com/gpu"  # one whole vGPU of a guest node
 
 # Environment of a worker: its slot.

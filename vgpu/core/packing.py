@@ -2,11 +2,13 @@
 
 The autoscaler plans with the same loop that places pods, so a plan never disagrees with the placement. Ties fall to
 node name, then slot index: the answer depends on the inventory alone, never on the order in which it was listed.
+`Packer` gives the answers of `place` for many needs in turn without looking at every slot for each of them.
 """
 
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vgpu.core.inventory import Inventory, Node, Slot
@@ -125,3 +127,124 @@ def _why_blocked(node: Node, need: Need, accept: Callable[[Slot], bool]) -> Bloc
         return Blocked.NO_SLOTS_OF_TYPE
     refused = any(slot.holder is None and not accept(slot) for slot in fitting)
     return Blocked.REFUSED if refused else Blocked.ALL_SLOTS_HELD
+
+
+Grade = tuple[float, ...]
+"""What a card is worth to a newcomer, whoever asks; cards of one grade have one price."""
+Rank = tuple[bool, int, int, str]
+"""Among cards of one grade: in use before unused, then least room, then the inventory's order; last the card."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shelf:
+    """The free slots of one profile on usable nodes, by card, and the cards of each grade in their order."""
+
+    slots: dict[str, list[tuple[int, Slot]]] = field(default_factory=dict)
+    """By card: place in the inventory and slot, the next one last."""
+    ranks: dict[Grade, list[Rank]] = field(default_factory=dict)
+    left_on: Counter[str] = field(default_factory=Counter)
+    """By node: free slots."""
+    blocked: list[tuple[str, Blocked]]
+    """Why a node takes no further worker when no card is accepted any more."""
+    places: dict[str, int]
+    """By node: its place in `blocked`."""
+
+    def rank(self, gpu: str, held: int) -> Rank:
+        slots = self.slots[gpu]
+        return (held == 0, len(slots), slots[-1][0], gpu)
+
+    def pop(self, gpu: str) -> Slot:
+        _, slot = self.slots[gpu].pop()
+        self.left_on[slot.node] -= 1
+        if not self.left_on[slot.node]:
+            self.blocked[self.places[slot.node]] = (slot.node, Blocked.ALL_SLOTS_HELD)
+        return slot
+
+
+class Packer:
+    """Serves many needs from one inventory, one after another; what one got is held for the next.
+
+    `grade(gpu_key, held)` says what a card with so many held slots is worth; `place` below then answers as the function
+    `place` would with the ordering (price of the card's grade, best fit) and an `accept` that looks at the card alone.
+    A slot costs as much as there are grades, and not as there are slots.
+    """
+
+    def __init__(self, inventory: Inventory, grade: Callable[[str, int], Grade]) -> None:
+        self._inventory = inventory
+        self._grade = grade
+        self._held = Counter(slot.gpu_key for node in inventory.nodes for slot in node.held)
+        self._shelves: dict[Profile, _Shelf] = {}
+
+    def free_count(self, profile: Profile) -> int:
+        """Slots of the profile that are free still, on nodes that take workers."""
+        return sum(map(len, self._shelf(profile).slots.values()))
+
+    def place(
+        self, profile: Profile, count: int, *, price: Callable[[Grade], float], accept: Callable[[str], bool]
+    ) -> Placement:
+        """Take up to `count` slots, cheapest grade first; `accept` may refuse cards by their `gpu_key`."""
+        shelf = self._shelf(profile)
+        prices = {grade: price(grade) for grade in shelf.ranks}
+        accepted: dict[str, bool] = {}
+        starts: dict[Grade, int] = {}
+        chosen: list[Slot] = []
+        while len(chosen) < count:
+            best: tuple[float, Rank] | None = None
+            for grade in sorted(shelf.ranks, key=prices.__getitem__):
+                if best is not None and prices[grade] > best[0]:
+                    break
+                ranks, start = shelf.ranks[grade], starts.get(grade, 0)
+                while start < len(ranks):
+                    gpu = ranks[start][3]
+                    if gpu not in accepted:
+                        accepted[gpu] = accept(gpu)
+                    if accepted[gpu]:
+                        break
+                    start += 1
+                starts[grade] = start
+                if start < len(ranks) and (best is None or (prices[grade], ranks[start]) < best):
+                    best = (prices[grade], ranks[start])
+            if best is None:
+                break
+            chosen.append(self._take(shelf, best[1][3]))
+            for grade in shelf.ranks.keys() - prices.keys():
+                prices[grade] = price(grade)
+            starts.clear()  # the card has moved to another grade, perhaps before those refused there
+        unplaced = count - len(chosen)
+        return Placement(slots=tuple(chosen), unplaced=unplaced, blocked=tuple(shelf.blocked) if unplaced else ())
+
+    def _shelf(self, profile: Profile) -> _Shelf:
+        """Made when first asked for: a fleet has many profiles on its cards and few in its pools."""
+        if profile in self._shelves:
+            return self._shelves[profile]
+        nodes = self._inventory.nodes
+        shelf = self._shelves[profile] = _Shelf(
+            blocked=[(node.name, _why_blocked(node, profile, lambda _slot: False)) for node in nodes],
+            places={node.name: place for place, node in enumerate(nodes)},
+        )
+        free = [slot for slot in self._inventory.free_slots if fits(slot, profile)]
+        for place, slot in reversed(list(enumerate(free))):
+            shelf.slots.setdefault(slot.gpu_key, []).append((place, slot))
+            shelf.left_on[slot.node] += 1
+        for gpu in shelf.slots:
+            held = self._held[gpu]
+            shelf.ranks.setdefault(self._grade(gpu, held), []).append(shelf.rank(gpu, held))
+        for ranks in shelf.ranks.values():
+            ranks.sort()
+        return shelf
+
+    def _take(self, shelf: _Shelf, gpu: str) -> Slot:
+        """Hold the card's next slot; the card changes its place on every shelf that it has slots on."""
+        before, after = self._held[gpu], self._held[gpu] + 1
+        sharing = [other for other in self._shelves.values() if other.slots.get(gpu)]
+        for other in sharing:
+            ranks = other.ranks[self._grade(gpu, before)]
+            del ranks[bisect_left(ranks, other.rank(gpu, before))]
+            if not ranks:
+                del other.ranks[self._grade(gpu, before)]
+        slot = shelf.pop(gpu)
+        self._held[gpu] = after
+        for other in sharing:
+            if other.slots[gpu]:
+                insort(other.ranks.setdefault(self._grade(gpu, after), []), other.rank(gpu, after))
+        return slot

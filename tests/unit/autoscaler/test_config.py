@@ -28,7 +28,7 @@ def problems(document: Any) -> list[str]:
 def test_what_is_left_out_takes_the_specifications_own_defaults() -> None:
     assert config.parse({"models": {"minilm": MODEL}}) == FleetSpec(
         pools=(PoolSpec(name=POOL, profile=parse_profile(SLOT)),),
-        models=(ModelSpec(name="minilm", pool=POOL, objective_p95_ms=200, max_replicas=1),),
+        models=(ModelSpec(name="minilm", pool=POOL, objective_p95_ms=200, max_replicas=1, max_batch_size=8),),
         policy=PolicySettings(),
         guardrails=GuardrailSettings(),
     )
@@ -44,13 +44,13 @@ def test_every_setting_can_be_given() -> None:
         "policy": {"window_s": 20, "least_requests": 9},
         "guardrails": {"step_up_count": 4, "settle_up_s": 1},
     })  # fmt: skip
-    assert read.models == (ModelSpec(name="minilm", pool=POOL, objective_p95_ms=200, **autoscaling),)
+    assert read.models == (ModelSpec(name="minilm", pool=POOL, objective_p95_ms=200, max_batch_size=8, **autoscaling),)
     assert read.policy == PolicySettings(window_s=20.0, least_requests=9)
     assert read.guardrails == GuardrailSettings(step_up_count=4, settle_up_s=1.0)
 
 
 def test_a_field_of_the_specification_is_a_key_of_the_file() -> None:
-    derived = {"name", "pool", "objective_p95_ms"}
+    derived = {"name", "pool", "objective_p95_ms", "max_batch_size"}
     assert set(config.AutoscalingSection.model_fields) == {field.name for field in fields(ModelSpec)} - derived
 
 

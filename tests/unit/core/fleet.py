@@ -5,11 +5,12 @@ stories can be told to `decide` without a clock. One busy slot of a best-effort 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autoscaler.core.decide import decide
-from autoscaler.core.decision import Decision, Plan, SetReplicas, SetWorkers
+from autoscaler.core.decision import Decision, DrainWorkers, Plan, SetReplicas, SetWorkers
 from autoscaler.core.histogram import Histogram
+from autoscaler.core.learning import Learned
 from autoscaler.core.observation import Counters, Observation, ReplicaSample, SlotReading
 from autoscaler.core.spec import FleetSpec
 from autoscaler.core.state import State
@@ -31,6 +32,8 @@ class ToyReplica:
     answered: int = 0
     busy_s: float = 0.0
     busy_ratio: float = 0.0
+    used_per_s: float = 0.0
+    """What it did in the last second."""
 
     def serve(self, arrivals: float, per_s: float, solo_s: float) -> None:
         """One second: take in arrivals, answer what the engine manages, note how long that took."""
@@ -39,6 +42,7 @@ class ToyReplica:
         latency_s = solo_s + max(0.0, waiting - done) / per_s
         self.backlog = waiting - done
         self.busy_ratio = done / per_s
+        self.used_per_s = done
         self.busy_s += done / per_s
         self.owed += done
         whole = int(self.owed)
@@ -61,12 +65,15 @@ class ToyFleet:
     worker_delay_s: float = 2.0
     replica_delay_s: float = 3.0
     seen_filter: Callable[[Observation, float], Observation] = lambda seen, now_s: seen
+    learns: bool = True
+    """False: what was learned is forgotten at every tick, as if batches had never been enough to tell their cost."""
     now_s: float = 0.0
     state: State = field(default_factory=State)
     target: int = 1
     wanted: int = 0
     preferred_nodes: tuple[str, ...] = ()
     workers: dict[str, float] = field(default_factory=dict)
+    drained: set[str] = field(default_factory=set)
     replicas: dict[str, ToyReplica] = field(default_factory=dict)
     made: int = 0
     plans: list[Plan] = field(default_factory=list)
@@ -91,11 +98,17 @@ class ToyFleet:
         seen = self.seen_filter(self.observe(), self.now_s)
         self.state, plan = decide(self.spec, self.state, seen, self.stock, self.now_s)
         self.plans.append(plan)
+        if not self.learns:
+            known = {name: replace(model, learned=Learned()) for name, model in self.state.models.items()}
+            self.state = replace(self.state, models=known)
         for action in plan.actions:
             match action:
                 case SetReplicas(count=count):
-                    assert count <= max(action.before, sum(ready <= self.now_s for ready in self.workers.values()))
+                    ready = sum(at_s <= self.now_s and pod not in self.drained for pod, at_s in self.workers.items())
+                    assert count <= max(action.before, ready)
                     self.target = count
+                case DrainWorkers(workers=pods):
+                    self.drained.update(pods)
                 case SetWorkers():
                     self.size_pool(action)
         self.now_s += 1.0
@@ -116,6 +129,7 @@ class ToyFleet:
     def remove_worker(self, pod: str) -> None:
         """The pod is gone, with the replica in it; its slot is free."""
         del self.workers[pod]
+        self.drained.discard(pod)
         self.replicas = {key: replica for key, replica in self.replicas.items() if replica.worker != pod}
         slot = next(slot for slot in self.stock.slots if slot.holder == pod)
         self.stock = self.stock.with_holders({slot.slot_id: None})
@@ -131,33 +145,56 @@ class ToyFleet:
             self.stock = self.stock.with_holders({slot.slot_id: pod})
 
     def start_replicas(self) -> None:
-        """Serve keeps as many replicas as its target, each alone in a ready worker; the newest go first."""
+        """Serve keeps as many replicas as its target, each alone in a ready worker.
+
+        Those that do not run yet go first, then those in drained workers, then the newest.
+        """
         while len(self.replicas) > self.target:
-            del self.replicas[max(self.replicas)]
+            leaving = max(
+                self.replicas.values(),
+                key=lambda one: (one.ready_s > self.now_s, one.worker in self.drained, one.replica_id),
+            )
+            del self.replicas[leaving.replica_id]
         held = {replica.worker for replica in self.replicas.values()}
         for pod, ready_s in sorted(self.workers.items()):
-            if len(self.replicas) < self.target and ready_s <= self.now_s and pod not in held:
+            if len(self.replicas) < self.target and ready_s <= self.now_s and pod not in held | self.drained:
                 self.made += 1
                 key = f"r{self.made:03}"
                 self.replicas[key] = ToyReplica(replica_id=key, worker=pod, ready_s=self.now_s + self.replica_delay_s)
 
     def serve(self) -> None:
-        """One queue before all replicas, as a router that knows their lengths makes it: each takes by its speed."""
+        """A router that knows the queues sends each request where the wait is shortest; none moves afterwards."""
         running = self.running()
         rates = {replica.replica_id: self.rate(replica) for replica in running}
-        waiting = sum(replica.backlog for replica in running) + self.load_per_s(self.now_s)
+        level_s = self.wait_s(self.load_per_s(self.now_s), running, rates)
         for replica in running:
             per_s = rates[replica.replica_id]
-            replica.backlog = 0.0
-            replica.serve(waiting * per_s / sum(rates.values()), per_s, self.solo_s)
+            replica.serve(max(0.0, level_s * per_s - replica.backlog), per_s, self.solo_s)
+
+    @staticmethod
+    def wait_s(arrivals: float, running: list[ToyReplica], rates: dict[str, float]) -> float:
+        """The wait up to which the arrivals fill the shortest queues."""
+        level_s, filled_per_s = 0.0, 0.0
+        for replica in sorted(running, key=lambda one: one.backlog / rates[one.replica_id]):
+            next_s = replica.backlog / rates[replica.replica_id]
+            room = filled_per_s * (next_s - level_s)
+            if filled_per_s and arrivals <= room:
+                break
+            arrivals, level_s = arrivals - room, next_s
+            filled_per_s += rates[replica.replica_id]
+        return level_s + arrivals / filled_per_s if filled_per_s else level_s
 
     def rate(self, replica: ToyReplica) -> float:
-        """What the engine leaves a replica: its solo rate, divided by the busy neighbours under best effort."""
+        """What the engine leaves a replica: its turn, and under best effort also what the neighbours leave over."""
         slot = self.slot_of(replica)
         if slot.gpu.policy is SchedulerPolicy.FIXED_SHARE or slot.gpu.uuid is None:
             return self.capacity_per_s
-        together = sum(self.slot_of(other).gpu_key == slot.gpu_key for other in self.running())
-        return self.capacity_per_s / together
+        beside = [other for other in self.running() if self.slot_of(other).gpu_key == slot.gpu_key]
+        turn = 1 / len(beside)
+        if slot.gpu.policy is SchedulerPolicy.EQUAL_SHARE:
+            return self.capacity_per_s * turn
+        used = sum(other.used_per_s for other in beside if other is not replica) / self.capacity_per_s
+        return self.capacity_per_s * max(turn, 1 - used)
 
     def slot_of(self, replica: ToyReplica) -> Slot:
         return next(slot for slot in self.stock.slots if slot.holder == replica.worker)
@@ -167,8 +204,7 @@ class ToyFleet:
         ids = {replica.replica_id for replica in running}
         nodes = {slot.holder: slot.node for slot in self.stock.slots if slot.holder}
         busy = {
-            self.slot_of(replica).slot_id: min(1.0, replica.busy_ratio * self.rate(replica) / self.capacity_per_s)
-            for replica in running
+            self.slot_of(replica).slot_id: min(1.0, replica.used_per_s / self.capacity_per_s) for replica in running
         }
         waiting = [key for key in self.replicas if key not in ids]
         waiting += [f"unplaced-{n}" for n in range(self.target - len(self.replicas))]
@@ -176,7 +212,10 @@ class ToyFleet:
             self.stock,
             pools=[
                 build.pool(
-                    *(build.worker(pod, nodes[pod], ready=at <= self.now_s) for pod, at in self.workers.items()),
+                    *(
+                        build.worker(pod, nodes[pod], ready=at <= self.now_s, draining=pod in self.drained)
+                        for pod, at in self.workers.items()
+                    ),
                     at_s=self.now_s,
                     wanted=self.wanted,
                 )

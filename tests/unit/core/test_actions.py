@@ -70,9 +70,17 @@ def test_a_reset_target_is_raised_again_even_if_the_decision_has_not_changed() -
     assert planned([decision(2)], [reset], [pool(*TWO)]) == (SetReplicas(model="minilm", before=1, count=2),)
 
 
-def test_a_stopping_replica_still_fills_its_worker() -> None:
+def test_a_worker_that_a_replica_of_the_model_is_leaving_is_a_place_for_the_next() -> None:
     seen = deployment(target=1, running={"r1": "s/w1"}, stopping={"r2": "s/w2"})
-    assert planned([decision(2)], [seen], [pool(*TWO)]) == ()
+    assert planned([decision(2)], [seen], [pool(*TWO)]) == (SetReplicas(model="minilm", before=1, count=2),)
+
+
+def test_a_worker_that_a_replica_of_another_model_is_leaving_is_no_place_yet() -> None:
+    seen = [
+        deployment(model="a", target=1, running={"a1": "s/w1"}),
+        deployment(model="b", target=0, stopping={"b1": "s/w2"}),
+    ]
+    assert planned([decision(2, model="a"), decision(0, model="b")], seen, [pool(*TWO)]) == ()
 
 
 def test_a_target_is_not_lowered_below_what_runs_while_readings_are_missing() -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from autoscaler.core.decision import (
+    Action,
     Decision,
+    DrainWorkers,
     Plan,
     Reason,
     Recommendation,
@@ -28,7 +30,7 @@ from autoscaler.core.policy import recommend
 from autoscaler.core.spec import GuardrailSettings
 from tests.build import model, signals, situation
 from tests.unit.core.fleet import ToyFleet
-from tests.unit.core.test_decide import drop, spec, steps_of, stock
+from tests.unit.core.test_decide import drop, spec, steps_of, stock, toy
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "decisions"
 
@@ -73,7 +75,8 @@ EVERY_NUMBER = dict.fromkeys(
     (
         "p95_ms", "objective_ms", "overloaded_count", "overloaded_per_s", "refused", "in_flight", "target", "gaps",
         "utilization_ratio", "target_ratio", "pending", "window_s", "since_s", "min_replicas", "max_replicas",
-        "unplaced",
+        "unplaced", "rate_per_s", "offered_per_s", "replica_per_s", "factor", "hold_s", "solo_ms",
+        "left_s", "here_per_s", "there_per_s",
     ),
     1.0,
 )  # fmt: skip
@@ -156,11 +159,12 @@ def test_a_decision_becomes_a_json_value_with_all_it_used() -> None:
         "signals": None,
         "unplaced": 0,
         "blocked": [],
+        "victims": [],
     }
 
 
 def test_a_whole_plan_becomes_json() -> None:
-    fleet = ToyFleet(spec=spec(), stock=stock(), load_per_s=lambda _: 45.0).run(20)
+    fleet = toy(lambda _: 45.0, learns=True).run(40)
     value = as_json_value(fleet.plans[-1])
     assert json.loads(json.dumps(value)) == value
 
@@ -172,24 +176,35 @@ def test_what_has_no_json_form_is_refused() -> None:
 
 def load_step() -> ToyFleet:
     load = steps_of((0, 5), (30, 45), (150, 5))
-    return ToyFleet(spec=spec(), stock=stock(), load_per_s=load).run(450)
+    return toy(load).run(450)
+
+
+def learned_step() -> ToyFleet:
+    load = steps_of((0, 5), (60, 45), (240, 5))
+    return toy(load, learns=True).run(900)
 
 
 def small_steps() -> ToyFleet:
-    careful = GuardrailSettings(step_up_count=1)
-    return ToyFleet(spec=spec(max_replicas=3, guardrails=careful), stock=stock(), load_per_s=lambda _: 60.0).run(90)
+    careful = GuardrailSettings(step_up_ratio=2.0, step_up_count=1)
+    return toy(lambda _: 60.0, spec=spec(max_replicas=3, guardrails=careful)).run(90)
 
 
 def saturated_cards() -> ToyFleet:
-    return ToyFleet(spec=spec(), stock=stock(cards=2), load_per_s=lambda _: 60.0).run(120)
+    return toy(lambda _: 60.0, stock=stock(cards=2)).run(120)
 
 
 def silent_replica() -> ToyFleet:
-    fleet = ToyFleet(spec=spec(), stock=stock(), load_per_s=steps_of((0, 45), (90, 5))).run(90)
+    fleet = toy(steps_of((0, 45), (90, 5))).run(90)
     fleet.seen_filter = drop(Source.REPLICA, MissingReason.UNREACHABLE, lambda name: name.endswith("2"))
     fleet.run(120)
     fleet.seen_filter = lambda seen, _: seen
     return fleet.run(300)
+
+
+def told(action: Action) -> str:
+    if isinstance(action, DrainWorkers):
+        return f"DrainWorkers {' '.join(action.workers)}"
+    return f"{type(action).__name__} {action.before} to {action.count}"
 
 
 def journal(fleet: ToyFleet) -> str:
@@ -199,13 +214,15 @@ def journal(fleet: ToyFleet) -> str:
     for plan in fleet.plans:
         made = plan.decisions[0]
         if not made.held or plan.actions or made.reason is not last:
-            actions = "; ".join(f"{type(action).__name__} {action.before} to {action.count}" for action in plan.actions)
+            actions = "; ".join(told(action) for action in plan.actions)
             lines.append(f"{plan.at_s:4.0f} s  {made.sentence()}{'  -> ' + actions if actions else ''}\n")
         last = made.reason
     return "".join(lines)
 
 
-@pytest.mark.parametrize("story", [load_step, small_steps, saturated_cards, silent_replica], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "story", [load_step, small_steps, saturated_cards, silent_replica, learned_step], ids=lambda f: f.__name__
+)
 def test_the_journal_of_a_story_is_the_golden_one(story: Callable[[], ToyFleet]) -> None:
     golden = GOLDENS / f"{story.__name__}.txt"
     written = journal(story())

@@ -77,8 +77,8 @@ def test_without_any_remembered_need_nothing_falls() -> None:
     [
         (4.0, 3, [(2, Reason.SETTLING)]),
         (5.0, 3, []),
-        (29.0, 1, [(2, Reason.SETTLING)]),
-        (30.0, 1, []),
+        (9.0, 1, [(2, Reason.SETTLING)]),
+        (10.0, 1, []),
         (0.0, 2, []),
     ],
     ids=["a rise too early", "a rise", "a fall too early", "a fall", "no change needs no patience"],
@@ -137,6 +137,6 @@ def test_steps_form_a_chain_from_the_recommendation() -> None:
     made = situation(current=1, running=1, changed_s=0.0, spec=model(max_replicas=2))
     steps = guardrails.apply(made, 8)
     assert [(step.before, step.after, step.reason) for step in steps] == [
-        (8, 3, Reason.STEP_LIMIT),
-        (3, 2, Reason.BOUNDS),
+        (8, 4, Reason.STEP_LIMIT),
+        (4, 2, Reason.BOUNDS),
     ]

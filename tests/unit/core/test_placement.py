@@ -1,5 +1,6 @@
 """Which slots help: least crowded first, none on a saturated card, in the order of priority."""
 
+from autoscaler.core.capacity import Cards
 from autoscaler.core.contention import Contention, measure
 from autoscaler.core.decision import Reason
 from autoscaler.core.observation import SlotReading
@@ -44,7 +45,11 @@ def contention(stock: Inventory, **busy: float) -> Contention:
 
 
 def place(stock: Inventory, *wants: Want, bound: int = 0, **busy: float) -> FleetPlacement:
-    return place_models(wants, {"p": bound}, stock, contention(stock, **busy))
+    return place_models(wants, {"p": bound}, stock, known(stock, contention(stock, **busy)))
+
+
+def known(stock: Inventory, measured: Contention) -> Cards:
+    return Cards.of(stock, measured, frozenset(), frozenset())
 
 
 def test_new_workers_go_to_the_least_busy_card() -> None:
@@ -141,9 +146,9 @@ def test_minimums_come_before_growth_of_a_higher_priority() -> None:
 
 def test_a_pool_that_cannot_be_read_grows_nothing() -> None:
     stock = cards()
-    placed = place_models([want(3, current=2)], {}, stock, contention(stock))
+    placed = place_models([want(3, current=2)], {}, stock, known(stock, contention(stock)))
     assert placed.grants == {"minilm": Grant(model="minilm", count=2, reason=Reason.WORKERS_UNREADABLE)}
-    shrinking = place_models([want(1, current=2)], {}, stock, contention(stock))
+    shrinking = place_models([want(1, current=2)], {}, stock, known(stock, contention(stock)))
     assert shrinking.grants == {"minilm": Grant(model="minilm", count=1)}
 
 
@@ -153,5 +158,6 @@ def test_an_unread_card_is_used_after_the_quiet_ones() -> None:
         stock,
         slots=[SlotReading(slot_id=slot.slot_id, at_s=0, busy_ratio=0.0) for slot in stock.slots if slot.node != "n1"],
     )
-    placed = place_models([want(3)], {"p": 1}, stock, measure(stock, seen, PolicySettings(), 0))
+    measured = measure(stock, seen, PolicySettings(), 0)
+    placed = place_models([want(3)], {"p": 1}, stock, known(stock, measured))
     assert placed.nodes == {"p": ("n2", "n3")}

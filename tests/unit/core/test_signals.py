@@ -153,7 +153,9 @@ def test_every_running_replica_is_read_or_named_with_the_reason() -> None:
     fresh, gaps = read_replicas(("r1", "r2", "r3", "r4", "r5"), windows, Observation(missing=(told,)), POLICY, 10.0)
     increase = fine.increase()
     assert increase is not None
-    assert fresh[0] == FreshReplica(replica_id="r1", slot_id="n1/0", age_s=0.0, increase=increase, recent=None)
+    assert fresh[0] == FreshReplica(
+        replica_id="r1", slot_id="n1/0", age_s=0.0, increase=increase, recent=None, last=increase
+    )
     assert [replica.replica_id for replica in fresh] == ["r1", "r3"]
     assert gaps == (
         Missing(source=Source.REPLICA, name="r2", reason=MissingReason.TOO_FEW_SAMPLES),

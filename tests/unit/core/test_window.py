@@ -15,18 +15,16 @@ def window(*samples: ReplicaSample, span_s: float = 10.0) -> Window:
 
 
 def test_an_increase_is_what_happened_between_the_first_and_the_last_sample() -> None:
-    made = window(
+    samples = (
         sample(at_s=0, counted=counters({50: 10}, busy_s=1.0), in_flight=2),
         sample(at_s=4, counted=counters({50: 30}, busy_s=2.0), in_flight=8, queued=6),
         sample(at_s=8, counted=counters({50: 30, 300: 20}, refused=5, busy_s=3.5), in_flight=5, queued=3),
     )
-    assert made.increase() == Increase(
-        over_s=8,
-        counters=counters({50: 20, 300: 20}, refused=5, busy_s=2.5),
-        in_flight_change=3,
-        in_flight_mean=5.0,
-        queued_mean=3.0,
-    )
+    increase = window(*samples).increase()
+    assert increase == Increase(samples=samples)
+    assert increase.counters == counters({50: 20, 300: 20}, refused=5, busy_s=2.5)
+    assert (increase.over_s, increase.in_flight_change) == (8, 3)
+    assert (increase.in_flight_mean, increase.queued_mean) == (5.0, 3.0)
 
 
 def test_requests_that_arrived_are_those_that_ended_and_those_still_there() -> None:

@@ -1,0 +1,191 @@
+"""What a model's replicas can do where they are, and what one more would add on each card that has a free slot.
+
+Replicas of one card share its engine, so the second adds less than the first, and nothing once the card is full. What
+others use of a card is taken as it usually is, smoothed over a minute. Rates are those of replicas that always have
+work; how much of that may be used within the objective is a matter of queueing.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from autoscaler.core.contention import Contention
+from autoscaler.core.interference import card_rate
+from autoscaler.core.queueing import closed_rates
+from autoscaler.core.service import Demand
+from vgpu.core.inventory import Inventory
+from vgpu.core.profile import Profile
+from vgpu.core.share import SchedulerPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreeCard:
+    """A card with free slots of one profile, on nodes that take workers now."""
+
+    gpu: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cards:
+    """The fleet's cards at one tick; made once, asked by every model."""
+
+    contention: Contention
+    free: Mapping[Profile, tuple[FreeCard, ...]]
+    """By profile, the emptiest cards first."""
+    waiting: Mapping[str, int]
+    """By card: workers without a replica. They are going, or the next replica's own: no neighbours of it."""
+
+    @classmethod
+    def of(
+        cls, inventory: Inventory, contention: Contention, workers: frozenset[str], taken: frozenset[str]
+    ) -> "Cards":
+        """Group the free slots by profile and card; a slot whose worker holds no replica yet is as good as free."""
+        counted: dict[Profile, Counter[str]] = {}
+        waiting = [slot for slot in inventory.slots if slot.holder in workers and slot.slot_id not in taken]
+        for slot in (*inventory.free_slots, *waiting):
+            counted.setdefault(slot.profile, Counter())[slot.gpu_key] += 1
+        usual = {gpu: contention.usual_on(gpu) for counts in counted.values() for gpu in counts}
+        free = {
+            profile: tuple(
+                FreeCard(gpu=gpu, slots=slots)
+                # In tenths: the noise of a reading must not reorder the fleet at every tick.
+                for gpu, slots in sorted(counts.items(), key=lambda entry: (round(usual[entry[0]], 1), entry[0]))
+            )
+            for profile, counts in counted.items()
+        }
+        return cls(contention=contention, free=free, waiting=Counter(slot.gpu_key for slot in waiting))
+
+    def rates(self, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float) -> list[float]:
+        """Requests per second of so many replicas on one card, for each count and the one that `counts` ends before.
+
+        `own` of them are there now and use `own_ratio`.
+        """
+        contention = self.contention
+        load = contention.gpus[gpu]
+        others_ratio = max(0.0, contention.usual_on(gpu) - own_ratio)
+        if load.policy is SchedulerPolicy.BEST_EFFORT:  # one pass gives all counts: most of a tick's cards are these
+            rates = closed_rates(counts.stop, demand.away_s, demand.engine_s, others_ratio)[counts.start :]
+        else:
+            slots = contention.slots_by_gpu[gpu]
+            most = max(slots[0].profile.most_per_gpu, len(slots))
+            rates = [
+                card_rate(
+                    load.policy,
+                    replicas=count,
+                    away_s=demand.away_s,
+                    engine_s=demand.engine_s,
+                    others_ratio=others_ratio,
+                    attached=load.held - self.waiting.get(gpu, 0) - own + count,
+                    most=most,
+                )
+                if count
+                else 0.0
+                for count in range(counts.start, counts.stop + 1)
+            ]
+        return [demand.items * rate for rate in rates]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Requests per second that 0, 1, 2 … replicas can do, the running ones first, then the best free slots."""
+
+    rates_per_s: tuple[float, ...]
+    useful: int
+    """Up to this many each adds something worth its slot."""
+    slots: int
+    """Up to this many there is a slot."""
+
+
+def reach(
+    cards: Cards, demand: Demand, placed: Sequence[str | None], profile: Profile, *, most: int, least_gain_ratio: float
+) -> Reach:
+    """Extend the running replicas, given by slot, over the best free slots up to `most` replicas.
+
+    Beyond the last useful slot the curve goes on as if further slots like the average one existed: the count it asks
+    for is then the honest need, and placement says what stands in its way.
+    """
+    running, unknown = _own(cards.contention, placed)
+    solo_per_s = demand.items / demand.solo_s
+    gains = [solo_per_s] * unknown
+    for gpu, (own, own_ratio) in running.items():
+        gains += _gains(cards, demand, gpu, range(own), own=own, own_ratio=own_ratio)
+    gains.sort(reverse=True)
+    offers: list[float] = []
+    for card in cards.free.get(profile, ())[: max(0, most - len(gains))]:
+        own, own_ratio = running.get(card.gpu, (0, 0.0))
+        offers += _gains(cards, demand, card.gpu, range(own, own + card.slots), own=own, own_ratio=own_ratio)
+    offers.sort(reverse=True)
+    slots = len(gains) + len(offers)
+    gains += (gain for gain in offers if gain >= least_gain_ratio * solo_per_s)
+    useful = len(gains)
+    average = sum(gains) / useful if gains else solo_per_s
+    gains += [max(average, least_gain_ratio * solo_per_s)] * (most - len(gains))
+    return Reach(rates_per_s=tuple(_summed(gains[:most])), useful=useful, slots=slots)
+
+
+def expendable(cards: Cards, demand: Demand, placed: Mapping[str, str | None]) -> tuple[str, ...]:
+    """The replicas (id -> slot) in the order in which the model can best do without them."""
+    running, _ = _own(cards.contention, placed.values())
+    ranked = []
+    seen: Counter[str] = Counter()
+    for replica_id in sorted(placed):
+        slot = cards.contention.slots.get(placed[replica_id] or "")
+        if slot is None:
+            ranked.append((0.0, replica_id))
+            continue
+        own, own_ratio = running[slot.gpu_key]
+        depth = own - seen[slot.gpu_key]
+        seen[slot.gpu_key] += 1
+        (gain,) = _gains(cards, demand, slot.gpu_key, range(depth - 1, depth), own=own, own_ratio=own_ratio)
+        ranked.append((round(gain, 2), replica_id))
+    return tuple(replica_id for _, replica_id in sorted(ranked))
+
+
+OwnByCard = Mapping[str, tuple[int, float]]
+"""By card: how many replicas of one model run there, and what they usually use of it."""
+
+
+def own_by_card(contention: Contention, placed: Iterable[str | None]) -> OwnByCard:
+    """Where a model's replicas are, given by slot; those nobody knows where are left out."""
+    return _own(contention, placed)[0]
+
+
+def gain_beside(cards: Cards, demand: Demand, gpu: str, running: OwnByCard) -> float:
+    """Requests per second that one more replica on a card adds to the model's own that run there."""
+    own, own_ratio = running.get(gpu, (0, 0.0))
+    return _gains(cards, demand, gpu, range(own, own + 1), own=own, own_ratio=own_ratio)[0]
+
+
+def gain_on(cards: Cards, demand: Demand, gpu: str, placed: Sequence[str | None]) -> float:
+    """Requests per second that one more replica on a card adds to those that run at `placed`."""
+    return gain_beside(cards, demand, gpu, own_by_card(cards.contention, placed))
+
+
+def _own(contention: Contention, placed: Iterable[str | None]) -> tuple[dict[str, tuple[int, float]], int]:
+    """By card: how many replicas and what they usually use; and how many sit nobody knows where."""
+    counts: dict[str, tuple[int, float]] = {}
+    unknown = 0
+    for slot_id in placed:
+        slot = contention.slots.get(slot_id or "")
+        if slot is None:
+            unknown += 1
+            continue
+        count, ratio = counts.get(slot.gpu_key, (0, 0.0))
+        counts[slot.gpu_key] = (count + 1, ratio + contention.usual.get(slot.slot_id, 0.0))
+    return counts, unknown
+
+
+def _gains(cards: Cards, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float) -> list[float]:
+    """What each replica beyond `counts.start` adds on a card."""
+    rates = cards.rates(demand, gpu, counts, own=own, own_ratio=own_ratio)
+    return [max(0.0, after - before) for before, after in pairwise(rates)]
+
+
+def _summed(gains: Sequence[float]) -> Iterator[float]:
+    total = 0.0
+    yield total
+    for gain in gains:
+        total += gain
+        yield total

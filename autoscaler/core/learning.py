@@ -1,0 +1,129 @@
+"""What one model's ticks have taught: cost of a batch, shape of the load, time of a start, trust in the formulas."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from autoscaler.core.contention import Contention
+from autoscaler.core.rehearsal import Bearable, Rehearsal
+from autoscaler.core.service import Service, learn
+from autoscaler.core.signals import FreshReplica
+
+WARM_UP_S = 20.0
+"""A replica teaches nothing for so long after it was first seen running: caches, compilation, first batches."""
+KEPT_STARTS = 10
+LEAST_VARIATION, MOST_VARIATION = 0.7, 4.0
+_VARIATION_S = 300.0
+PROMISE_RATIO = 0.05
+"""A p95 objective lets one request in twenty be late."""
+JUDGED_S = 60.0
+GOAL_RATIO = 0.025
+"""Late requests at which the trim rests: half of what is promised."""
+WORST_JUDGED_RATIO = 0.2
+"""A tick in which more came late says no more about the formulas: something else has happened."""
+TRIM_UP_PER_S, TRIM_DOWN_PER_S = 0.05, 0.02
+"""Per part of late requests off the goal: 5 % too many raise the trim by 16 % a minute, none at all lower it by 3 %."""
+LEAST_TRIM, MOST_TRIM = 1.0, 1.6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """Replaced at every tick; losing it costs some minutes of caution."""
+
+    service: Service = field(default_factory=Service)
+    rehearsal: Rehearsal = field(default_factory=Rehearsal)
+    trim: float = 1.0
+    """By how much replicas do less than the formulas say; 1 is exactly as much."""
+    trimmed_s: float | None = None
+    late_ratio: float = 0.0
+    """The part of requests that came late while nothing was on its way, over about the last minute."""
+    variation: float = 1.0
+    """Variance of the arrivals of a tick as a part of their mean: 1 for Poisson's."""
+    arrivals: float | None = None
+    """Of the last tick, to compare the next with."""
+    since_s: tuple[tuple[str, float], ...] = ()
+    """When each running replica was first seen running."""
+    heard_s: tuple[tuple[str, float], ...] = ()
+    """When the last sample of each replica was taken."""
+    asked: tuple[tuple[float, int], ...] = ()
+    """Wishes not yet fulfilled: when, and for which count."""
+    starts_s: tuple[float, ...] = ()
+    """The last times from wish to running."""
+
+    @property
+    def slowest_start_s(self) -> float:
+        """About the 90th percentile of the starts seen; 0 before the first."""
+        return sorted(self.starts_s)[math.ceil(0.9 * len(self.starts_s)) - 1] if self.starts_s else 0.0
+
+    def warm(self, now_s: float) -> frozenset[str]:
+        """Replicas that have run long enough to tell their cost."""
+        return frozenset(replica_id for replica_id, since_s in self.since_s if now_s - since_s >= WARM_UP_S)
+
+    def with_running(self, running: Sequence[str], now_s: float) -> "Learned":
+        """Take in which replicas run; wishes that came true tell how long a start takes."""
+        known = dict(self.since_s)
+        since_s = tuple((replica_id, known.get(replica_id, now_s)) for replica_id in running)
+        done = tuple(now_s - asked_s for asked_s, count in self.asked if count <= len(running))
+        open_ = tuple(wish for wish in self.asked if wish[1] > len(running))
+        if since_s == self.since_s and not done:
+            return self
+        return replace(self, since_s=since_s, asked=open_, starts_s=(*self.starts_s, *done)[-KEPT_STARTS:])
+
+    def with_asked(self, count: int, running: int, now_s: float) -> "Learned":
+        """Remember a wish for more; a wish for fewer forgets those beyond it."""
+        kept = tuple(wish for wish in self.asked if wish[1] <= count)
+        if count > running and all(wish[1] != count for wish in kept):
+            kept = (*kept, (now_s, count))
+        return replace(self, asked=kept)
+
+    def with_news(self, fresh: Sequence[FreshReplica], now_s: float) -> tuple["Learned", tuple[FreshReplica, ...]]:
+        """Those whose last sample was not here at an earlier tick: what was learned once is not learned again."""
+        known = dict(self.heard_s)
+        heard = {replica.replica_id: now_s - replica.age_s for replica in fresh}
+        # A sample's time is worked out from its age: a microsecond is rounding.
+        news = tuple(r for r in fresh if heard[r.replica_id] > known.get(r.replica_id, -math.inf) + 1e-6)
+        return replace(self, heard_s=tuple(heard.items())), news
+
+    def with_service(self, fresh: Sequence[FreshReplica], contention: Contention, now_s: float) -> "Learned":
+        """Take in what warm replicas did."""
+        return replace(self, service=learn(self.service, fresh, contention, self.warm(now_s)))
+
+    def with_arrivals(self, fresh: Sequence[FreshReplica]) -> "Learned":
+        """Take in how many requests came since the last tick, for how much that number jumps about."""
+        over_s = max((replica.last.over_s for replica in fresh), default=0.0)
+        if over_s <= 0:
+            return self
+        came = float(max(0, sum(replica.last.arrived for replica in fresh)))
+        if self.arrivals is None or came + self.arrivals < 10:
+            return replace(self, arrivals=came)
+        # Half the squared difference of neighbours is the variance without the slow swing.
+        jump = min(4 * MOST_VARIATION, (came - self.arrivals) ** 2 / (came + self.arrivals))
+        near = 1 - math.exp(-over_s / _VARIATION_S)
+        variation = self.variation + near * (jump - self.variation)
+        return replace(self, arrivals=came, variation=min(MOST_VARIATION, max(LEAST_VARIATION, variation)))
+
+    def with_trim(self, late_ratio: float | None, now_s: float) -> "Learned":
+        """Trust the formulas less the more the promise is broken, and slowly more again; None: nothing can be said.
+
+        In proportion, so that it comes to rest where the promise is just kept with its margin. Judged over about a
+        minute: of the 300 requests of one window a few more than promised are late by chance.
+        """
+        over_s = 0.0 if self.trimmed_s is None else min(now_s - self.trimmed_s, 10.0)
+        if late_ratio is None:
+            return replace(self, trimmed_s=now_s)
+        near = 1 - math.exp(-over_s / JUDGED_S)
+        late = self.late_ratio + near * (min(late_ratio, WORST_JUDGED_RATIO) - self.late_ratio)
+        missed = late - GOAL_RATIO
+        grown = self.trim * math.exp((TRIM_UP_PER_S if missed > 0 else TRIM_DOWN_PER_S) * missed * over_s)
+        return replace(self, trimmed_s=now_s, late_ratio=late, trim=min(MOST_TRIM, max(LEAST_TRIM, grown)))
+
+    def rehearsed(
+        self, offered_per_s: float, bearable: Bearable, horizon_s: float, desired: int, now_s: float
+    ) -> "Learned":
+        """Let the candidates for headroom and hold play this tick; at first what there is counts as needed."""
+        rehearsal = self.rehearsal
+        if rehearsal.at_s is None:
+            rates = bearable.rates_per_s
+            rehearsal = Rehearsal.begin(now_s, offered_per_s, max(0.0, rates[min(desired, len(rates) - 1)]), bearable)
+        rehearsal = rehearsal.with_rate(now_s, offered_per_s, horizon_s=horizon_s, bearable=bearable)
+        return replace(self, rehearsal=rehearsal)

@@ -1,0 +1,77 @@
+"""Make before break: a replica on a crowded card gets a successor on a better one, and leaves when that one answers.
+
+A move is one replica more for a while. Which one leaves afterwards needs no memory: the fall takes the replica that
+the model can best do without, and that is the one whose card has become bad.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from autoscaler.core.capacity import Cards, gain_on, own_by_card
+from autoscaler.core.decision import Reason, Stage, Step, numbers
+from autoscaler.core.situation import Situation
+from autoscaler.core.state import ModelState, Moving
+from vgpu.core.profile import Profile
+
+SLOW_RATIO = 1.5
+"""A replica is slowed by its neighbours when alone it would do this many times as much."""
+BETTER_RATIO = 1.4
+"""The free slot must promise so many times its rate: a move costs a cold start and a slot for that long."""
+LASTING_S = 60.0
+EVERY_S = 300.0
+LONGEST_S = 180.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Better:
+    """Requests per second of the replica that is worst off, and of one on the best free slot."""
+
+    here_per_s: float
+    there_per_s: float
+
+
+def move(
+    situation: Situation, count: int, cards: Cards, placed: Sequence[str | None], profile: Profile
+) -> tuple[ModelState, Step | None]:
+    """Begin, go on with or end a move; a step while the count is one higher for it."""
+    state, now_s = situation.state, situation.now_s
+    moving = state.moving
+    if moving.base is not None and moving.since_s is not None:
+        arrived = state.running > moving.base
+        if arrived or now_s - moving.since_s > LONGEST_S or count > moving.base:
+            return replace(state, moving=Moving(ended_s=now_s)), None
+        return state, _step(count, moving.base + 1, Reason.MOVING)
+    better = _better(situation, count, cards, placed, profile)
+    rested = moving.ended_s is None or now_s - moving.ended_s >= EVERY_S
+    if better is None or not rested:
+        return replace(state, moving=replace(moving, since_s=None)), None
+    since_s = now_s if moving.since_s is None else moving.since_s
+    if now_s - since_s < LASTING_S:
+        return replace(state, moving=replace(moving, since_s=since_s)), None
+    seen = numbers(here_per_s=better.here_per_s, there_per_s=better.there_per_s)
+    step = Step(stage=Stage.PLACEMENT, before=count, after=count + 1, reason=Reason.MOVE_INTERFERENCE, numbers=seen)
+    return replace(state, moving=replace(moving, base=count, since_s=now_s)), step
+
+
+def _better(
+    situation: Situation, count: int, cards: Cards, placed: Sequence[str | None], profile: Profile
+) -> _Better | None:
+    """The move worth making now, if the model is at rest and every replica of it can be seen."""
+    state, demand = situation.state, situation.demand
+    at_rest = count == situation.current == state.running == len(placed) and not situation.signals.gaps
+    free = cards.free.get(profile, ())
+    if demand is None or not at_rest or not free or count >= situation.spec.max_replicas:
+        return None
+    here = min(
+        cards.rates(demand, gpu, range(own, own), own=own, own_ratio=own_ratio)[0] / own
+        for gpu, (own, own_ratio) in own_by_card(cards.contention, placed).items()
+    )
+    there = gain_on(cards, demand, free[0].gpu, placed)
+    solo_per_s = demand.items / demand.solo_s
+    if here * SLOW_RATIO > solo_per_s or there < BETTER_RATIO * here:
+        return None
+    return _Better(here_per_s=here, there_per_s=there)
+
+
+def _step(before: int, after: int, reason: Reason) -> Step:
+    return Step(stage=Stage.PLACEMENT, before=before, after=after, reason=reason)

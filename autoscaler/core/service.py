@@ -1,0 +1,132 @@
+"""What one batch costs a replica, learned per model: time off the engine and time of the engine, alone on its card.
+
+A replica's time for a batch holds its waits for the time slices of others. NVML's reading of its slot does not, so the
+engine part is known even under contention, and the waits can be taken out again. Samples of a replica that has just
+started, or that sits on a card too full to tell, teach nothing: capacity learned while warming up is the commonest
+reason for gross over-scaling (ai-dynamo/dynamo#12430).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from autoscaler.core.contention import Contention
+from autoscaler.core.interference import stretch
+from autoscaler.core.signals import FreshReplica
+
+MEMORY_BATCHES = 3000.0
+"""Batches after which a lesson weighs 1/e. At 15 a second, three minutes of one replica."""
+LEAST_BATCHES = 20.0
+"""Fewer than this teach no cost at all."""
+TELLING_RATIO = 0.85
+"""Others' use of the card above which waits and work cannot be told apart."""
+_FLAT = 0.02
+"""Variance of the batch size below which its influence cannot be read off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """One batch: seconds elsewhere, then seconds of the whole engine; `items` requests in it."""
+
+    away_s: float
+    engine_s: float
+    items: float = 1.0
+
+    @property
+    def solo_s(self) -> float:
+        return self.away_s + self.engine_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Weighted sums over batches of (items, solo seconds, engine seconds): a line through them is a batch's cost."""
+
+    weight: float = 0.0
+    items: float = 0.0
+    items_squared: float = 0.0
+    solo_s: float = 0.0
+    solo_items_s: float = 0.0
+    engine_s: float = 0.0
+    engine_items_s: float = 0.0
+    most_items: float = 1.0
+    """The largest mean batch seen, fading."""
+
+    @property
+    def is_known(self) -> bool:
+        return self.weight >= LEAST_BATCHES
+
+    def with_batches(self, *, batches: float, items: float, solo_s: float, engine_s: float) -> "Service":
+        """Take in `batches` of `items` requests each that took `solo_s` alone, `engine_s` of them on the engine."""
+        keep = max(0.0, 1 - batches / MEMORY_BATCHES)
+        return Service(
+            weight=self.weight * keep + batches,
+            items=self.items * keep + batches * items,
+            items_squared=self.items_squared * keep + batches * items * items,
+            solo_s=self.solo_s * keep + batches * solo_s,
+            solo_items_s=self.solo_items_s * keep + batches * items * solo_s,
+            engine_s=self.engine_s * keep + batches * engine_s,
+            engine_items_s=self.engine_items_s * keep + batches * items * engine_s,
+            most_items=max(items, 1 + (self.most_items - 1) * keep),
+        )
+
+    def demand(self, items: float) -> Demand:
+        """The cost of a batch of so many. ValueError while nothing is known."""
+        if not self.is_known:
+            raise ValueError(f"only {self.weight:.0f} batches were seen; {LEAST_BATCHES:.0f} tell a cost")
+        mean_items = self.items / self.weight
+        solo_s = self._at(self.solo_s, self.solo_items_s, items, mean_items)
+        engine_s = min(solo_s, self._at(self.engine_s, self.engine_items_s, items, mean_items))
+        return Demand(away_s=solo_s - engine_s, engine_s=engine_s, items=items)
+
+    def best(self, *, most_items: int, within_s: float) -> Demand:
+        """The batch size with the highest rate whose time stays within `within_s`; single requests where none does."""
+        chosen = self.demand(1.0)
+        for items in _sizes(min(float(most_items), max(1.0, self.most_items * 2))):
+            candidate = self.demand(items)
+            if candidate.solo_s <= within_s and items / candidate.solo_s > chosen.items / chosen.solo_s:
+                chosen = candidate
+        return chosen
+
+    def _at(self, total_s: float, total_items_s: float, items: float, mean_items: float) -> float:
+        """The line at a batch size. Its slope is between nothing and strictly in proportion; unknown, in proportion."""
+        mean_s = total_s / self.weight
+        steepest = mean_s / mean_items
+        variance = self.items_squared / self.weight - mean_items * mean_items
+        slope = steepest
+        if variance > _FLAT:
+            slope = min(steepest, max(0.0, (total_items_s / self.weight - mean_items * mean_s) / variance))
+        return max(mean_s / 100, mean_s + slope * (items - mean_items))
+
+
+def _sizes(most: float) -> Iterable[float]:
+    size = 2.0
+    while size < most:
+        yield size
+        size *= 2
+    if most > 1:
+        yield most
+
+
+def learn(service: Service, fresh: Iterable[FreshReplica], contention: Contention, warm: frozenset[str]) -> Service:
+    """Take in what the warm replicas did, each with the waits for its neighbours taken out."""
+    for replica in fresh:
+        if replica.replica_id not in warm:
+            continue
+        answered, busy_s, over_s = replica.last.answered, replica.last.engine_busy_s, replica.last.over_s
+        batches = replica.last.batches or answered
+        if batches < 1 or busy_s <= 0 or answered < 1:
+            continue
+        spent_s = busy_s / batches
+        card = contention.beside(replica.slot_id) if replica.slot_id else None
+        if card is None:
+            # No device reading: the whole time counts as the engine's, as if this replica were alone.
+            solo_s = engine_s = spent_s
+        else:
+            if card.others_ratio > TELLING_RATIO:
+                continue
+            engine_s = min(spent_s, card.own_ratio * over_s / batches)
+            waits = stretch(card.policy, card.others_ratio, attached=card.attached, most=card.most, active=card.active)
+            solo_s = max(engine_s, spent_s - (waits - 1) * engine_s)
+        service = service.with_batches(
+            batches=float(batches), items=answered / batches, solo_s=solo_s, engine_s=engine_s
+        )
+    return service

@@ -1,0 +1,146 @@
+"""One model at one tick: what a policy or a guardrail may look at, and the need that follows from what was learned."""
+
+import math
+from dataclasses import dataclass, replace
+
+from autoscaler.core import need as law
+from autoscaler.core.capacity import Cards, reach
+from autoscaler.core.need import Need, Present
+from autoscaler.core.observation import Missing, Source
+from autoscaler.core.service import Demand
+from autoscaler.core.signals import FreshReplica, ModelSignals, Signal
+from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings
+from autoscaler.core.state import ModelState
+from vgpu.core.profile import Profile
+
+# By Little's law a replica that holds half a request on average is empty at least half of the time; with nothing in its
+# queue as well, waiting is not what makes it slow. One twentieth of a waiting request is what scrapes catch by chance.
+IDLE_IN_FLIGHT = 0.5
+IDLE_QUEUED = 0.05
+SETTLED_S = 20.0
+"""So long after a change of the running replicas requests may still be late for what was before it."""
+DRAIN_S = 20.0
+"""A backlog shall be gone within this time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """One model at one tick: everything a policy or a guardrail may look at."""
+
+    now_s: float
+    spec: ModelSpec
+    policy: PolicySettings
+    guardrails: GuardrailSettings
+    signals: ModelSignals
+    state: ModelState
+    need: Need | None = None
+    """What the learned model of the load asks for; None until enough was seen, or while it cannot be read."""
+    demand: Demand | None = None
+    """What a batch costs, by the same learning."""
+
+    @property
+    def current(self) -> int:
+        """The count decided last; replicas still to come are capacity already."""
+        return self.state.desired
+
+    @property
+    def steady(self) -> bool:
+        """The window holds nothing from before the last change of the running replicas."""
+        return self.now_s - self.state.running_since_s >= self.policy.window_s
+
+    @property
+    def too_slow(self) -> bool:
+        p95_ms = self.signals.p95_ms
+        enough = self.signals.requests >= self.policy.least_requests
+        return enough and isinstance(p95_ms, Signal) and p95_ms.value > self.spec.objective_p95_ms
+
+    @property
+    def refusing(self) -> bool:
+        return self.signals.refused >= self.policy.least_requests
+
+    @property
+    def draining(self) -> bool:
+        """More is answered than comes in, and at that pace the backlog is gone soon."""
+        queued, offered, answered = self.signals.queued, self.signals.offered_per_s, self.signals.answered_per_s
+        if isinstance(queued, Missing) or isinstance(offered, Missing) or isinstance(answered, Missing):
+            return False
+        pace_per_s = answered.value - offered.value
+        return pace_per_s > 0 and queued.value / pace_per_s <= self.policy.drain_s
+
+    def waiting_with(self, replicas: int) -> bool:
+        """Whether requests would wait for one another if this many replicas carried the load; True when unknown."""
+        in_flight, queued = self.signals.in_flight, self.signals.queued
+        if isinstance(in_flight, Missing) or isinstance(queued, Missing) or replicas < 1:
+            return True
+        return in_flight.value / replicas >= IDLE_IN_FLIGHT or queued.value / replicas >= IDLE_QUEUED
+
+
+def needing(situation: Situation, fresh: tuple[FreshReplica, ...], cards: Cards, profile: Profile) -> Situation:
+    """Learn from this tick and work out the need. A tick with a replica unread teaches nothing of the load."""
+    spec, policy, now_s, signals = situation.spec, situation.policy, situation.now_s, situation.signals
+    learned, news = situation.state.learned.with_news(fresh, now_s)
+    learned = learned.with_service(news, cards.contention, now_s)
+    offered = signals.offered_per_s
+    blind = any(gap.source is Source.REPLICA for gap in signals.gaps)
+    if blind or isinstance(offered, Missing) or not learned.service.is_known:
+        return replace(situation, state=replace(situation.state, learned=learned))
+    all_new = news if len(news) == len(fresh) else ()
+    learned = learned.with_arrivals(all_new).with_trim(_late_ratio(situation), now_s)
+    demand = law.choose(learned.service, spec)
+    placed = [replica.slot_id for replica in fresh]
+    most = max(1, spec.max_replicas)
+    reached = reach(cards, demand, placed, profile, most=most, least_gain_ratio=policy.least_gain_ratio)
+    bears = law.bearable(spec, policy, demand, reached, variation=learned.variation, trim=learned.trim)
+    horizon_s = (learned.slowest_start_s or policy.cold_start_s) + policy.window_s / 2
+    rate_per_s = max(offered.value, _leapt_per_s(all_new, offered.value, learned.variation))
+    learned = learned.rehearsed(rate_per_s, bears, horizon_s, situation.state.desired, now_s)
+    needed = law.need(
+        learned.rehearsal,
+        bears,
+        reached,
+        demand,
+        present=Present(
+            offered_per_s=_sure_per_s(rate_per_s, policy.window_s, learned.variation),
+            missed_per_s=_missed_per_s(situation, offered),
+        ),
+        current=situation.current,
+    )
+    return replace(situation, state=replace(situation.state, learned=learned), need=needed, demand=demand)
+
+
+def _leapt_per_s(fresh: tuple[FreshReplica, ...], usual_per_s: float, variation: float) -> float:
+    """The rate since the last tick where it is beyond what chance does to the window's, three deviations; 0 otherwise.
+
+    A step shows at once: in a window of 10 s it would still be halved after 5.
+    """
+    over_s = max((replica.last.over_s for replica in fresh), default=0.0)
+    if over_s <= 0:
+        return 0.0
+    came = sum(replica.last.arrived for replica in fresh)
+    usual = usual_per_s * over_s
+    return came / over_s if came > usual + 3 * math.sqrt(variation * max(usual, 1.0)) else 0.0
+
+
+def _sure_per_s(rate_per_s: float, over_s: float, variation: float) -> float:
+    """What of a rate is more than chance, two deviations below it: 8 requests/s in 10 s may well be 6."""
+    return max(0.0, rate_per_s - 2 * math.sqrt(variation * rate_per_s / over_s))
+
+
+def _late_ratio(situation: Situation) -> float | None:
+    """The part of requests that the fleet as it is answers late; None when help is on its way or nothing was asked."""
+    attained = situation.signals.attainment_ratio
+    settled_s = situation.now_s - situation.state.running_since_s
+    if situation.state.pending or settled_s < SETTLED_S or isinstance(attained, Missing):
+        return None
+    if situation.signals.requests + situation.signals.refused < situation.policy.least_requests:
+        return None
+    return 1 - attained.value
+
+
+def _missed_per_s(situation: Situation, offered: Signal) -> float | None:
+    """The rate that should be borne now, when it is not; the backlog counts once help is no longer on its way."""
+    if not situation.too_slow and not situation.refusing:
+        return None
+    queued = situation.signals.queued
+    waiting = 0.0 if situation.state.pending or isinstance(queued, Missing) else queued.value
+    return offered.value + waiting / DRAIN_S

@@ -1,0 +1,78 @@
+"""What neighbours on a card cost, by its policy."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.core.interference import card_rate, stretch
+from autoscaler.core.queueing import closed_rate
+from vgpu.core.share import SchedulerPolicy
+
+BEST, EQUAL, FIXED = SchedulerPolicy.BEST_EFFORT, SchedulerPolicy.EQUAL_SHARE, SchedulerPolicy.FIXED_SHARE
+
+
+@pytest.mark.parametrize(
+    ("policy", "others_ratio", "active", "times"),
+    [
+        (BEST, 0.0, 0, 1.0),
+        (BEST, 0.5, 2, 2.0),
+        (BEST, 0.5, 0, 1.0),
+        (BEST, 0.9, 1, 2.0),
+        (BEST, 1.0, 30, 20.0),
+        (EQUAL, 0.0, 0, 3.0),
+        (FIXED, 0.9, 2, 4.0),
+    ],
+    ids=[
+        "alone",
+        "half of the engine is taken",
+        "nobody has work now",
+        "never more than a turn for each",
+        "a full card still goes round",
+        "equal share gives idle guests their turn",
+        "fixed share gives slots that do not exist theirs",
+    ],
+)
+def test_engine_work_takes_so_many_times_as_long(
+    policy: SchedulerPolicy, others_ratio: float, active: int, times: float
+) -> None:
+    assert stretch(policy, others_ratio, attached=3, most=4, active=active) == pytest.approx(times)
+
+
+def rate(policy: SchedulerPolicy, replicas: int, *, others_ratio: float = 0.0, attached: int = 1) -> float:
+    """One replica takes 40 ms elsewhere and 60 ms of the engine; the profile allows 4 on a card."""
+    return card_rate(
+        policy,
+        replicas=replicas,
+        away_s=0.04,
+        engine_s=0.06,
+        others_ratio=others_ratio,
+        attached=attached,
+        most=4,
+    )
+
+
+def test_alone_under_best_effort_a_replica_does_what_its_time_says() -> None:
+    assert rate(BEST, 1) == pytest.approx(10.0)
+
+
+def test_under_best_effort_two_share_what_one_leaves() -> None:
+    assert rate(BEST, 2) == closed_rate(2, 0.04, 0.06)
+    assert 10.0 < rate(BEST, 2) < 1 / 0.06
+    assert rate(BEST, 1, others_ratio=0.5) == pytest.approx(1 / (0.04 + 0.12))
+
+
+def test_under_equal_share_every_guest_takes_its_turn() -> None:
+    assert rate(EQUAL, 2, attached=3) == pytest.approx(2 / (0.04 + 0.18))
+
+
+def test_under_fixed_share_nothing_but_the_profile_counts() -> None:
+    assert rate(FIXED, 2, attached=2) == pytest.approx(2 / (0.04 + 0.24))
+    assert rate(FIXED, 2, others_ratio=0.9, attached=4) == rate(FIXED, 2, attached=2)
+
+
+@given(st.sampled_from(SchedulerPolicy), st.integers(0, 3), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_a_busier_card_never_gives_more(policy: SchedulerPolicy, replicas: int, one: float, other: float) -> None:
+    calm, busy = sorted((one, other))
+    assert rate(policy, replicas, others_ratio=busy, attached=4) <= rate(
+        policy, replicas, others_ratio=calm, attached=4
+    )

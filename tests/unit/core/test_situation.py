@@ -1,0 +1,162 @@
+"""One tick of one model: when a need can be told, what is learned meanwhile, and what counts as missed."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from autoscaler.core.capacity import Cards
+from autoscaler.core.contention import measure
+from autoscaler.core.learning import Learned
+from autoscaler.core.observation import MissingReason, SlotReading
+from autoscaler.core.service import Service
+from autoscaler.core.signals import FreshReplica, ModelSignals
+from autoscaler.core.situation import Situation, needing
+from autoscaler.core.spec import PolicySettings
+from autoscaler.core.window import Window
+from tests import build
+from tests.build import absent, signals, situation
+from vgpu.core.profile import parse_profile
+
+NOW_S = 1000.0
+KNOWN = Service().with_batches(batches=100.0, items=1.0, solo_s=0.05, engine_s=0.02)
+"""One replica does 20 requests/s."""
+STOCK = build.inventory(
+    *(build.node(f"n{index}", slots=2, card=f"GPU-{index}", held={0: f"s/w{index}"}) for index in range(4))
+)
+
+
+def replica(index: int, *, per_s: float, over_s: float = 5.0) -> FreshReplica:
+    """A replica that got so many requests a second since the last tick."""
+    slot_id = f"n{index}/0"
+    done = round(per_s * over_s)
+    window = (
+        Window(span_s=10.0)
+        .with_sample(build.sample(f"r{index}", NOW_S - over_s, slot_id=slot_id))
+        .with_sample(build.sample(f"r{index}", NOW_S, build.counters({50: done}, busy_s=0.05 * done), slot_id=slot_id))
+    )
+    increase = window.increase()
+    assert increase is not None
+    return FreshReplica(
+        replica_id=f"r{index}", slot_id=slot_id, age_s=0.0, increase=increase, recent=None, last=increase
+    )
+
+
+def needed(
+    measured: ModelSignals | None = None,
+    *,
+    offered_per_s: float = 20.0,
+    came_per_s: float | None = None,
+    running: int = 2,
+    learned: Learned | None = None,
+    fresh: Sequence[FreshReplica] | None = None,
+    **given: Any,
+) -> Situation:
+    """The situation after its need was worked out."""
+    made = situation(
+        measured or signals(offered_per_s=offered_per_s, running=running, fresh=running),
+        running=running,
+        learned=learned or Learned(service=KNOWN),
+        **{"current": running, "now_s": NOW_S, **given},
+    )
+    readings = [SlotReading(slot_id=slot.slot_id, at_s=NOW_S, busy_ratio=0.0) for slot in STOCK.slots]
+    contention = measure(STOCK, build.world(STOCK, slots=readings), PolicySettings(), NOW_S)
+    cards = Cards.of(STOCK, contention, frozenset(), frozenset())
+    each = (offered_per_s if came_per_s is None else came_per_s) / running
+    seen = [replica(index, per_s=each) for index in range(running)] if fresh is None else fresh
+    return needing(made, tuple(seen), cards, parse_profile(build.PROFILE))
+
+
+def test_a_need_is_told_once_costs_are_known() -> None:
+    made = needed()
+    assert made.need is not None
+    assert made.demand is not None
+    assert made.demand.solo_s == pytest.approx(0.05)
+    assert made.need.rate_per_s == pytest.approx(20.0 * made.need.factor, rel=0.3)
+
+
+def test_more_load_needs_more() -> None:
+    counts = [made.need.count for load in (5.0, 20.0, 40.0, 60.0) if (made := needed(offered_per_s=load)).need]
+    assert len(counts) == 4
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+
+
+@pytest.mark.parametrize(
+    ("measured", "learned"),
+    [
+        (None, Learned()),
+        (signals(gaps=(absent(),)), None),
+        (signals(offered_per_s=absent(MissingReason.NO_REPLICAS)), None),
+    ],
+    ids=["costs are unknown", "a replica was not read", "no rate is known"],
+)
+def test_otherwise_there_is_none(measured: ModelSignals | None, learned: Learned | None) -> None:
+    made = needed(measured, learned=learned)
+    assert (made.need, made.demand) == (None, None)
+    assert made.state.learned.rehearsal == Learned().rehearsal, "such a tick teaches nothing of the load"
+
+
+def test_a_missing_device_reading_alone_is_no_reason_not_to_know_the_load() -> None:
+    gap = build.Missing(source=build.Source.SLOT, name="n0/0", reason=MissingReason.UNREACHABLE)
+    assert needed(signals(gaps=(gap,))).need is not None
+
+
+def test_costs_are_learned_while_nothing_can_be_told_yet() -> None:
+    warm = Learned(since_s=(("r0", 0.0), ("r1", 0.0)))
+    service = needed(learned=warm, offered_per_s=30.0).state.learned.service
+    assert service.is_known
+    assert service.demand(1.0).solo_s == pytest.approx(0.05)
+
+
+def test_a_step_shows_at_once_and_chance_does_not() -> None:
+    calm, step = (needed(offered_per_s=20.0, came_per_s=rate).need for rate in (24.0, 60.0))
+    assert calm is not None
+    assert step is not None
+    assert step.rate_per_s == pytest.approx(60.0 * step.factor)
+    assert calm.rate_per_s < 60.0
+
+
+def missed(**given: Any) -> Situation:
+    """p95 is over its objective of 200 ms."""
+    values = {"p95_ms": 400.0, "attainment_ratio": 0.5, "offered_per_s": 20.0, "queued": 200.0}
+    return needed(signals(**values), **given)
+
+
+def test_what_is_missed_now_counts_with_its_backlog() -> None:
+    """200 requests that wait shall be gone in 20 s: 10 requests/s on top."""
+    rehearsed = Learned(service=KNOWN, rehearsal=needed(offered_per_s=1.0, running=1).state.learned.rehearsal)
+    later = {"learned": rehearsed, "now_s": NOW_S}
+    made = missed(**later).need
+    assert made is not None
+    assert made.present
+    assert made.rate_per_s == pytest.approx(30.0)
+
+
+def test_the_backlog_waits_for_help_that_is_on_its_way() -> None:
+    rehearsed = Learned(service=KNOWN, rehearsal=needed(offered_per_s=1.0, running=1).state.learned.rehearsal)
+    at_rest, awaited = (missed(current=count, learned=rehearsed).need for count in (2, 3))
+    assert at_rest is not None
+    assert awaited is not None
+    assert awaited.rate_per_s < at_rest.rate_per_s == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "trimmed"),
+    [
+        ({}, True),
+        ({"current": 4}, False),
+        ({"running_since_s": NOW_S - 3.0}, False),
+    ],
+    ids=["the fleet as it is", "help is on its way", "the window still holds another fleet"],
+)
+def test_trust_is_judged_by_a_fleet_at_rest(given: dict[str, Any], trimmed: bool) -> None:
+    before = replace(Learned(service=KNOWN), trimmed_s=NOW_S - 5.0, late_ratio=0.5)
+    assert (missed(learned=before, **given).state.learned.trim > 1.0) is trimmed
+
+
+def test_a_handful_of_requests_is_no_verdict() -> None:
+    before = replace(Learned(service=KNOWN), trimmed_s=NOW_S - 5.0, late_ratio=0.5)
+    few = signals(p95_ms=400.0, attainment_ratio=0.0, requests=4)
+    assert needed(few, learned=before).state.learned.trim == 1.0
