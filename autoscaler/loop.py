@@ -3,19 +3,34 @@
 A part of the world that cannot be read keeps its last reading, which ages until `decide` treats it as missing; so
 nothing shrinks on it. A port that fails is left alone for a growing, jittered, capped time, and serving goes on
 meanwhile: nothing in the data plane depends on this process.
+
+Of several autoscalers one leads. The others tick as in a dry run, so that they know what the leader knows. The leader
+renews its lease right before each write.
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from autoscaler.actuation import Actuator
 from autoscaler.core.decide import decide
-from autoscaler.core.decision import Action, Plan, SetReplicas, SetWorkers
-from autoscaler.core.observation import DeploymentSeen, Missing, MissingReason, Observation, Source
+from autoscaler.core.observation import Missing, MissingReason, Observation, PoolSeen, Source
 from autoscaler.core.spec import FleetSpec
 from autoscaler.core.state import State
-from autoscaler.ports import Clock, Cluster, ClusterSeen, Metrics, Recorder, Scraped, Serving, Tick, Unavailable
+from autoscaler.ports import (
+    Clock,
+    Cluster,
+    ClusterSeen,
+    Leadership,
+    Metrics,
+    Recorder,
+    Scraped,
+    Serving,
+    ServingSeen,
+    Tick,
+    Unavailable,
+)
 from vgpu.adapters.kube_watch import Backoff
 from vgpu.core.inventory import Inventory
 
@@ -23,6 +38,7 @@ log = logging.getLogger(__name__)
 
 Reading = TypeVar("Reading")
 NOTHING = ClusterSeen(inventory=Inventory(), pools=(), workers=(), exporters=(), problems=())
+NOTHING_SERVED = ServingSeen(deployments=(), draining=frozenset())
 
 
 @dataclass(slots=True)
@@ -55,6 +71,7 @@ class World:
     cluster: Cluster
     serving: Serving
     metrics: Metrics
+    leadership: Leadership
     recorder: Recorder
     clock: Clock
     draw: Callable[[], float]
@@ -70,7 +87,10 @@ class Loop:
         self._dry_run = dry_run
         self._state = State()
         self._cluster_seen = NOTHING
-        self._deployments: tuple[DeploymentSeen, ...] = ()
+        self._serving_seen = NOTHING_SERVED
+        self._actuator = Actuator(
+            cluster=world.cluster, serving=world.serving, leadership=world.leadership, clock=world.clock
+        )
         self._patience = {port: Patience(world.draw) for port in ("cluster", "serving")}
         self._number = 0
 
@@ -90,12 +110,16 @@ class Loop:
         problems: list[str] = []
         failed: list[str] = []
         seen, plan, defect = Observation(), None, None
+        dry_run = self._dry_run
         try:
             seen = self._observe(problems)
             now_s = self._world.clock.now_s()
             self._state, plan = decide(self._spec, self._state, seen, self._cluster_seen.inventory, now_s)
-            if not self._dry_run:
-                failed += self._act(plan)
+            dry_run = dry_run or not self._leads(problems)
+            if not dry_run:
+                failed += self._actuator.carry_out(plan.actions, self._cluster_seen.workers)
+            if dry_run or failed:
+                self._state = self._state.unposted()  # a target that nobody set is no sign of another writer
         except Exception as error:  # the one broad except of the product: the next tick may well succeed
             log.exception("tick %d failed", self._number)
             defect = f"tick failed: {type(error).__name__}: {error}"
@@ -110,7 +134,7 @@ class Loop:
             problems=(*problems, *self._cluster_seen.problems),
             failed_actions=tuple(failed),
             defect=defect,
-            dry_run=self._dry_run,
+            dry_run=dry_run,
         )
 
     def _observe(self, problems: list[str]) -> Observation:
@@ -121,8 +145,8 @@ class Loop:
         self._cluster_seen, cluster_gap = self._ask(
             "cluster", lambda: world.cluster.read(self._spec, now_s()), self._cluster_seen, problems
         )
-        self._deployments, serving_gap = self._ask(
-            "serving", lambda: world.serving.read(models, now_s()), self._deployments, problems
+        self._serving_seen, serving_gap = self._ask(
+            "serving", lambda: world.serving.read(models, now_s()), self._serving_seen, problems
         )
         scraped = world.metrics.scrape(self._cluster_seen.workers, self._cluster_seen.exporters, now_s())
         slots = scraped.slots
@@ -136,8 +160,8 @@ class Loop:
             gaps += [_unreachable(Source.DEPLOYMENT, model) for model in models]
         return Observation(
             replicas=scraped.replicas,
-            deployments=self._deployments,
-            pools=self._cluster_seen.pools,
+            deployments=self._serving_seen.deployments,
+            pools=with_drained(self._cluster_seen.pools, self._serving_seen.draining),
             slots=slots,
             missing=(*gaps, *self._explained(scraped)),
         )
@@ -146,7 +170,7 @@ class Loop:
         """Scrape gaps under the names `decide` asks by: the replicas that live in a worker, the slots of a node."""
         by_worker = {
             replica.worker: replica.replica_id
-            for deployment in self._deployments
+            for deployment in self._serving_seen.deployments
             for replica in deployment.replicas
             if replica.worker
         }
@@ -178,26 +202,27 @@ class Loop:
         patience.answered()
         return reading, False
 
-    def _act(self, plan: Plan) -> list[str]:
-        """Carry out the plan in its order; what fails is found again by the next tick."""
-        failed: list[str] = []
-        for action in plan.actions:
-            try:
-                self._apply(action)
-            except Unavailable as error:
-                failed.append(str(error))
-                # What follows may rest on it: replicas on workers, workers on replicas that have left.
-                break
-        return failed
+    def _leads(self, problems: list[str]) -> bool:
+        """Take or renew the lead, each tick; who cannot ask does not lead."""
+        try:
+            return self._world.leadership.is_held(self._world.clock.now_s())
+        except Unavailable as error:
+            problems.append(f"{error}; nothing is changed until the lease can be renewed")
+            return False
 
-    def _apply(self, action: Action) -> None:
-        match action:
-            case SetWorkers():
-                self._world.cluster.set_workers(
-                    action.pool, action.count, preferred_nodes=action.preferred_nodes, victims=action.victims
-                )
-            case SetReplicas():
-                self._world.serving.set_replicas(action.model, action.count)
+
+def with_drained(pools: Sequence[PoolSeen], draining: frozenset[str]) -> tuple[PoolSeen, ...]:
+    """The pools as Kubernetes shows them, with what only Ray knows: which workers are drained, and so not ready."""
+    return tuple(
+        replace(
+            pool,
+            workers=tuple(
+                replace(worker, ready=False, draining=True) if worker.pod in draining else worker
+                for worker in pool.workers
+            ),
+        )
+        for pool in pools
+    )
 
 
 def _unreachable(source: Source, name: str) -> Missing:

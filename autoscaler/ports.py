@@ -47,6 +47,15 @@ class Scraped:
     missing: tuple[Missing, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingSeen:
+    """One reading of Ray Serve."""
+
+    deployments: tuple[DeploymentSeen, ...]
+    draining: frozenset[str]
+    """Workers (namespace/name) whose Ray node was drained: it takes no replica any more, or has left already."""
+
+
 class Clock(Protocol):
     """Monotonic seconds, and a sleep that ends early when the loop is told to stop."""
 
@@ -66,15 +75,31 @@ class Cluster(Protocol):
     def set_workers(self, pool: str, count: int, *, preferred_nodes: Sequence[str], victims: Sequence[str]) -> None:
         """Size one pool; new workers go to the first preferred node that is free, victims leave first."""
 
+    def replace_workers(self, pool: str, victims: Sequence[str]) -> None:
+        """Remove these workers of a pool and let it make new ones in their place. Raises `Unavailable`."""
+
 
 class Serving(Protocol):
     """Replica targets and what became of them."""
 
-    def read(self, models: Sequence[str], now_s: float) -> tuple[DeploymentSeen, ...]:
-        """Read every model's deployment that there is. Raises `Unavailable`."""
+    def read(self, models: Sequence[str], now_s: float) -> ServingSeen:
+        """Read every model's deployment that there is, and which workers are drained. Raises `Unavailable`."""
+
+    def drain_workers(self, workers: Sequence[Endpoint]) -> None:
+        """Close workers to new replicas, for good: the replicas in them leave first when their model's target falls.
+
+        Until it falls they go on serving, and Ray Serve starts a substitute for each. Raises `Unavailable`.
+        """
 
     def set_replicas(self, model: str, count: int) -> None:
         """Set one model's replica target. Raises `Unavailable`."""
+
+
+class Leadership(Protocol):
+    """Whether this autoscaler is the one that may change anything."""
+
+    def is_held(self, now_s: float) -> bool:
+        """Take or renew it; False while another one has it. Raises `Unavailable`."""
 
 
 class Metrics(Protocol):
@@ -101,6 +126,7 @@ class Tick:
     defect: str | None
     """A bug that ended the tick, in its own words; it is one of `problems` too."""
     dry_run: bool
+    """Nothing was changed: by order, or because another autoscaler leads."""
 
 
 class Recorder(Protocol):

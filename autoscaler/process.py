@@ -1,7 +1,9 @@
 """The autoscaler as a process: wires the loop to a cluster and runs it until it is told to stop."""
 
 import random
+import secrets
 import signal
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 from autoscaler.adapters.cluster import DeploymentCluster
 from autoscaler.adapters.events import Events
 from autoscaler.adapters.journal import Journal
+from autoscaler.adapters.lease import LeaseLeadership
 from autoscaler.adapters.ray_serve import RayServe
 from autoscaler.adapters.scrape import HttpMetrics
 from autoscaler.adapters.telemetry import Telemetry
@@ -20,6 +23,8 @@ from autoscaler.loop import Loop, World
 from autoscaler.ports import Clock, Recorder, Tick
 from autoscaler.refusal import Refused
 from vgpu.adapters import kube
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +97,7 @@ def _open(spec: FleetSpec, settings: Settings, clock: Clock, opened: ExitStack) 
         problems.append(f"cannot listen on {listen}: {error.strerror}; choose another with --listen")
     if settings.journal is not None:
         try:
-            recorders.append(opened.enter_context(closing(Journal(settings.journal))))
+            recorders.append(opened.enter_context(closing(Journal(settings.journal, spec=spec))))
         except OSError as error:
             problems.append(f"journal {settings.journal}: {error.strerror}; name a file that can be written")
     try:
@@ -102,12 +107,28 @@ def _open(spec: FleetSpec, settings: Settings, clock: Clock, opened: ExitStack) 
     if problems:
         raise Refused("\n".join(problems))
     recorders.append(Events(client, spec, namespace=settings.namespace))
+    holder = identity(f"{settings.listen_host}:{server.server_port}")
+    leadership = LeaseLeadership(client, namespace=settings.namespace, holder=holder, interval_s=settings.interval_s)
     serving = RayServe(settings.ray_url, token_file=settings.ray_token_file, namespace=settings.namespace)
     return World(
         cluster=DeploymentCluster(client, namespace=settings.namespace),
         serving=opened.enter_context(closing(serving)),
         metrics=HttpMetrics(),
+        leadership=opened.enter_context(closing(leadership)),
         recorder=Everyone(recorders),
         clock=clock,
         draw=random.random,
     )
+
+
+def identity(listen: str) -> str:
+    """A name that no other running autoscaler has, and that this one has again after a restart, to go on at once.
+
+    Only one process at a time listens on an address of a machine, and this one does before it takes the lease. Machines
+    may share their name, but not the id of their boot; pods of one machine share that, but not their name.
+    """
+    try:
+        boot = BOOT_ID.read_text().strip()
+    except OSError:
+        boot = secrets.token_hex(8)
+    return f"{socket.gethostname()}/{listen}/{boot}"

@@ -1,8 +1,8 @@
 """The Ray Serve deployment: one replica, one slot, one model.
 
 Loads once, batches what arrives, answers Open Inference Protocol v2 and, for embedders, OpenAI's embeddings, and serves
-the worker's `/metrics` on an address of its own. A replica that loses its slot fails its health check, so that Serve
-replaces it, and refuses what it holds.
+the worker's `/metrics` and `/drain` on an address of their own. A replica that loses its slot fails its health check,
+so that Serve replaces it, and refuses what it holds.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import prometheus_client
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +21,8 @@ from models.model import Embedder, InputTensor, InvalidInput
 from serving import bodies, errors, metrics, openai, protocol, slot
 from serving.batch import Batcher, BatchTimes
 from serving.config import ModelConfig
+from serving.drain import Drain, RayDrain
+from serving.worker_http import WorkerServer
 from vgpu.emulator.client import DeviceLost, EngineUnavailable
 
 TIMEOUT_HEADER = "x-request-timeout-ms"
@@ -39,6 +40,7 @@ class Replica:
         *,
         environment: Mapping[str, str] | None = None,
         replica_id: str | None = None,
+        drain: Drain | None = None,
     ) -> None:
         """Take the slot and load the model. Ray binds `config`; the rest is what a replica finds around itself."""
         self._config = ModelConfig.model_validate(config)
@@ -57,9 +59,10 @@ class Replica:
         self._metrics = metrics.create(identity, objective_s=self._config.objective_p95_ms / 1000)
         # The next replica of this worker may start while the last one still drains and holds the port: Ray Serve then
         # starts it again, so an OSError here is enough.
-        self._metrics_server, _ = prometheus_client.start_http_server(
-            self._slot.metrics_port, self._slot.metrics_host, self._metrics.registry
+        self._worker_server = WorkerServer(
+            self._slot.metrics_host, self._slot.metrics_port, self._metrics.registry, drain or RayDrain()
         )
+        self._worker_server.start()
         self._batcher: Batcher[Any, Any] = Batcher(
             run=self._execute,
             observe=self._observe,
@@ -92,8 +95,8 @@ class Replica:
         self._is_open = False
         await self._batcher.stop()
         await self._engine.close()
-        await asyncio.to_thread(self._metrics_server.shutdown)  # it looks up every half a second only
-        self._metrics_server.server_close()
+        await asyncio.to_thread(self._worker_server.shutdown)  # it looks up every half a second only
+        self._worker_server.server_close()
         for threads in (self._computing, self._reading):
             threads.shutdown(wait=False)
 

@@ -73,6 +73,15 @@ class DeploymentCluster:
                 self._client.annotate(kube.DEPLOYMENTS, pool, annotations, self._namespace)
             self._client.set_replicas(pool, self._namespace, count)
 
+    def replace_workers(self, pool: str, victims: Sequence[str]) -> None:
+        """Delete pods, with their grace, and let the Deployment make new ones. Raises `Unavailable`."""
+        with _unavailable():
+            for pod in self._client.list(kube.PODS, self._namespace, labels=f"{names.LABEL_POOL}={pool}"):
+                about = pod["metadata"]
+                if objects.pod_key(pod) in victims and "deletionTimestamp" not in about:
+                    # By uid as well: a pod of this name that was made since has done nothing to be deleted for.
+                    self._client.delete(kube.PODS, about["name"], self._namespace, uid=about["uid"])
+
     def _mark(self, pool: str, victims: Sequence[str]) -> None:
         """Make the victims, and them alone, the cheapest pods to delete.
 

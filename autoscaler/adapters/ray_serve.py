@@ -4,17 +4,25 @@ Does not import Ray. The scale call (alpha in 2.60) accepts any count, also one 
 before anything has happened; the deployment's status word stays HEALTHY meanwhile. So the caller bounds the count, and
 only the states of single replicas are read here. A token file turns Ray's authentication on by itself: a client must
 always be able to send one.
+
+Which replica leaves is Ray Serve's own choice, but for one thing: replicas on a drained Ray node go first (2.60). Ray's
+REST API has no drain, so the worker does that itself on request (`serving.drain`), guarded by Ray's own token. That a
+node is drained is nowhere in that API either. It shows in what becomes of it: its replica is PENDING_MIGRATION, and the
+node leaves by itself once it is empty, dead of the reason that the drain gave. So Ray keeps the record of a drain, and
+an autoscaler that starts anew finds it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 
 from autoscaler.core.observation import DeploymentSeen, ReplicaSeen, ReplicaState
-from autoscaler.ports import Unavailable
+from autoscaler.ports import Endpoint, ServingSeen, Unavailable
 from vgpu.core import names
 
 Json = Any
@@ -22,9 +30,11 @@ Json = Any
 APPLICATIONS = "/api/serve/applications/"
 NODES = "/api/v0/nodes?detail=true&limit=10000"
 DEPLOYMENT = "replica"
+DRAIN = "drain"  # beside the worker's /metrics
+MIGRATING = "PENDING_MIGRATION"
 STATES: Mapping[str, ReplicaState] = {
     "RUNNING": ReplicaState.RUNNING,
-    "PENDING_MIGRATION": ReplicaState.RUNNING,  # still answers while its substitute starts
+    MIGRATING: ReplicaState.RUNNING,  # still answers while its substitute starts
     "STOPPING": ReplicaState.STOPPING,
 }
 REMEDIES = {
@@ -48,17 +58,19 @@ class RayServe:
         """Close idle connections."""
         self._client.close()
 
-    def read(self, models: Sequence[str], now_s: float) -> tuple[DeploymentSeen, ...]:
+    def read(self, models: Sequence[str], now_s: float) -> ServingSeen:
         """Read each model's deployment that exists, with the worker pod of each replica. Raises `Unavailable`."""
         # In this order: whatever Ray node a replica lives on, it has joined by now.
         answer = self._ask("GET", APPLICATIONS)
-        workers = self.workers_by_ray_node()
+        nodes = self._nodes()
         with _understood(APPLICATIONS):
             found = {model: answer["applications"].get(model, {}).get("deployments", {}) for model in models}
-            return tuple(
-                self._deployment(model, deployments[DEPLOYMENT], workers, now_s)
-                for model, deployments in found.items()
-                if DEPLOYMENT in deployments
+            listed = {
+                model: deployments[DEPLOYMENT] for model, deployments in found.items() if DEPLOYMENT in deployments
+            }
+            return ServingSeen(
+                deployments=tuple(self._deployment(model, said, nodes, now_s) for model, said in listed.items()),
+                draining=frozenset(self._worker(pod) for pod in nodes.drained | _migrating(listed.values(), nodes)),
             )
 
     def set_replicas(self, model: str, count: int) -> None:
@@ -66,28 +78,48 @@ class RayServe:
         path = f"/api/v1/applications/{model}/deployments/{DEPLOYMENT}/scale"
         self._ask("POST", path, {"target_num_replicas": count})
 
+    def drain_workers(self, workers: Sequence[Endpoint]) -> None:
+        """Have each worker drain its own Ray node; the next reconciliation of Serve knows. Raises `Unavailable`.
+
+        Serve reads which nodes are drained at the start of each of its passes and takes in new targets only between
+        two passes (2.60), so a target that is posted after this always finds the drain.
+        """
+        for worker in workers:
+            self._ask("POST", urljoin(worker.url, DRAIN))
+
     def workers_by_ray_node(self) -> dict[str, str]:
         """Ray nodes that are alive, by id, with the worker pod each runs in (empty for the head)."""
+        return dict(self._nodes().workers)
+
+    def _nodes(self) -> "_RayNodes":
         answer = self._ask("GET", NODES)
         with _understood(NODES):
-            return {
-                node["node_id"]: (node.get("labels") or {}).get(names.LABEL_WORKER, "")
-                for node in answer["data"]["result"]["result"]
-                if node["state"] == "ALIVE"
-            }
+            alive: dict[str, str] = {}
+            drained: set[str] = set()
+            for node in answer["data"]["result"]["result"]:
+                worker = (node.get("labels") or {}).get(names.LABEL_WORKER, "")
+                if node["state"] == "ALIVE":
+                    alive[node["node_id"]] = worker
+                elif names.RAY_DRAINED in (node.get("state_message") or ""):
+                    drained.add(worker)
+            # A container that was started again since has a Ray node that was never drained.
+            return _RayNodes(alive, frozenset(drained - set(alive.values()) - {""}))
 
-    def _deployment(self, model: str, said: Json, workers: Mapping[str, str], now_s: float) -> DeploymentSeen:
+    def _worker(self, pod: str) -> str:
+        return f"{self._namespace}/{pod}"
+
+    def _deployment(self, model: str, said: Json, nodes: "_RayNodes", now_s: float) -> DeploymentSeen:
         replicas = []
         for entry in said["replicas"]:
             if entry["state"] == "STOPPED":
                 continue
-            pod = workers.get(entry.get("node_id") or "")
+            pod = nodes.home(entry)
             replicas.append(
                 ReplicaSeen(
                     replica_id=entry["replica_id"],
                     # STARTING, UPDATING, RECOVERING, or a word of a later Ray: there, and not to be counted on.
                     state=STATES.get(entry["state"], ReplicaState.STARTING),
-                    worker=f"{self._namespace}/{pod}" if pod else None,
+                    worker=self._worker(pod) if pod else None,
                 )
             )
         target = int(said["target_num_replicas"])
@@ -109,6 +141,24 @@ class RayServe:
             return {}
         # Read at each call: a rotated Secret is a changed file.
         return {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
+
+
+@dataclass(frozen=True, slots=True)
+class _RayNodes:
+    """Worker pods, without their namespace: by the id of their live Ray node, and those whose drained node has left."""
+
+    workers: Mapping[str, str]
+    drained: frozenset[str]
+
+    def home(self, replica: Json) -> str:
+        """The worker pod that a replica lives in; empty where it has none, or none that is known."""
+        return self.workers.get(replica.get("node_id") or "", "")
+
+
+def _migrating(deployments: Iterable[Json], nodes: _RayNodes) -> frozenset[str]:
+    """Worker pods that a replica is to leave, for its node is drained."""
+    replicas = (replica for said in deployments for replica in said["replicas"] if replica["state"] == MIGRATING)
+    return frozenset(pod for replica in replicas if (pod := nodes.home(replica)))
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from autoscaler.core.observation import Counters, Missing, MissingReason, Replic
 from autoscaler.ports import Endpoint, Scraped
 
 REFUSED_CODES = frozenset({"429", "503"})
+# A few percent above the whole engine is how NVML rounds; more is no reading at all.
+MOST_BUSY_RATIO = 1.05
 BUSY_RATIO = "vgpu_slot_engine_busy_ratio"
 READING_MISSING = "vgpu_reading_missing"
 # What the exporter says about a reading that is not there. What it leaves out, a lost device for one, may come back.
@@ -105,6 +107,7 @@ def parse_worker(text: str, now_s: float) -> ReplicaSample:
             failed=failed,
             duration=_histogram(samples.get("vgpu_serve_request_duration_seconds_bucket", ())),
             engine_busy_s=_only(samples, "vgpu_serve_engine_busy_seconds_total").value,
+            batches=sum(int(sample.value) for sample in samples.get("vgpu_serve_execution_duration_seconds_count", ())),
         ),
         in_flight=in_flight,
         # Rows wait, requests are in flight: a request of several rows must not make more wait than there are.
@@ -115,9 +118,11 @@ def parse_worker(text: str, now_s: float) -> ReplicaSample:
 def parse_exporter(text: str, now_s: float) -> tuple[list[SlotReading], list[Missing]]:
     """Read one node exporter's `/metrics`. Raises `ValueError` where it is not one, or not all of one."""
     samples = _samples(text)
+    said = samples.get(BUSY_RATIO, ())
     readings = [
         SlotReading(slot_id=_label(sample, "slot"), at_s=now_s, busy_ratio=min(1.0, sample.value))
-        for sample in samples.get(BUSY_RATIO, ())
+        for sample in said
+        if sample.value <= MOST_BUSY_RATIO
     ]
     gaps = [
         Missing(
@@ -128,6 +133,11 @@ def parse_exporter(text: str, now_s: float) -> tuple[list[SlotReading], list[Mis
         )
         for sample in samples.get(READING_MISSING, ())
         if _label(sample, "reading") in ("engine_busy_ratio", "devices")
+    ]
+    gaps += [
+        Missing(source=Source.SLOT, name=_label(sample, "slot"), reason=MissingReason.OUT_OF_RANGE)
+        for sample in said
+        if sample.value > MOST_BUSY_RATIO
     ]
     return readings, gaps
 

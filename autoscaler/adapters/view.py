@@ -43,6 +43,7 @@ def explain(spec: FleetSpec, tick: Tick, model: str) -> Json | None:
         "model": model,
         "settings": as_json_value(about),
         "sentence": _sentence(model, decision),
+        "outlook": decision.outlook() if decision else None,
         "decision": as_json_value(decision),
         "problems": [*tick.problems, *tick.failed_actions],
     }

@@ -21,7 +21,8 @@ def explain(
 
 def _table(answer: Mapping[str, Any]) -> Table:
     decision = answer["decision"] or {"recommendations": [], "steps": []}
-    table = Table(title=answer["sentence"], title_justify="left", box=None, pad_edge=False)
+    said = [answer["sentence"], *filter(None, [answer.get("outlook")])]
+    table = Table(title="\n".join(said), title_justify="left", box=None, pad_edge=False)
     for heading in ("STAGE", "BEFORE", "AFTER", "REASON", "NUMBERS"):
         table.add_column(heading, justify="right" if heading in ("BEFORE", "AFTER") else "left")
     for entry in decision["recommendations"]:

@@ -37,7 +37,8 @@ def plan(models: Path, fleet_file: Path | None, wanted_ports: dict[str, int], ru
         ports = attempt(lambda: addresses.choose(wanted_ports))
         cards = attempt(lambda: fleet.default() if fleet_file is None else fleet.load(fleet_file))
         spec = attempt(lambda: config.load(models))
-        attempt(lambda: preflight.check(models))
+        cost_ratio = 1.0 if cards is None else cards.cost_ratio
+        attempt(lambda: preflight.check(models, cost_ratio=cost_ratio))
     if ports is None or cards is None or spec is None or problems:
         raise Refused("\n".join(dict.fromkeys(problems)))
     return Plan(models=models, spec=spec, fleet=cards, ports=ports, run_directory=run_directory)

@@ -52,6 +52,8 @@ class Plan:
     ports: Ports
     run_directory: Path
     interval_s: float = 2.0
+    dry_run: bool = False
+    """The autoscaler decides and changes nothing: somebody else does."""
 
 
 class AlreadyUp(Exception):  # says what happened, as the domain's words do
@@ -212,7 +214,8 @@ class Installation:
             "autoscaler", "autoscaler.cli", "run", "--models", str(self._plan.models),
             "--kubeconfig", str(self.kubeconfig), "--namespace", NAMESPACE, "--ray-url", self.dashboard_url,
             "--ray-token-file", str(self._token_file), "--listen", f"{HOST}:{self._plan.ports.autoscaler}",
-            "--interval-s", str(self._plan.interval_s), "--journal", str(self.journal), kept=True,
+            "--interval-s", str(self._plan.interval_s), "--journal", str(self.journal),
+            *(["--dry-run"] if self._plan.dry_run else []), kept=True,
         )  # fmt: skip
 
     def _ray_environment(self) -> dict[str, str]:

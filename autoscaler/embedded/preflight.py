@@ -10,17 +10,18 @@ from autoscaler.refusal import Refused
 TIMEOUT_S = 120
 
 
-def check(models: Path) -> None:
+def check(models: Path, *, cost_ratio: float) -> None:
     """Read the models file as each process reads it, and load each model once. Raises `Refused`.
 
-    The data plane's part runs in a process of its own: it loads models, which this one has no use for.
+    `cost_ratio` is how many times slower than the reference engine the fleet's GPUs are. The data plane's part runs in
+    a process of its own: it loads models, which this one has no use for.
     """
     found: list[str] = []
     try:
         config.load(models)
     except config.ConfigError as error:
         found += str(error).splitlines()
-    command = [sys.executable, "-m", "serving.check", str(models)]
+    command = [sys.executable, "-m", "serving.check", str(models), "--cost-ratio", str(cost_ratio)]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:

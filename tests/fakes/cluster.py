@@ -25,7 +25,7 @@ class FakeCluster:
     is_away: bool = False
     reads: int = 0
     changes: list[tuple[object, ...]] = field(default_factory=list)
-    """(pool, count, preferred nodes, victims)"""
+    """(pool, count, preferred nodes, victims), or (pool, "replace", victims)"""
     takes: Callable[[str], None] = lambda verb: None
     """Called at each call with its verb, for the time it costs."""
     _failures: Counter[str] = field(default_factory=Counter)
@@ -39,7 +39,7 @@ class FakeCluster:
             self._fill(pool)
 
     def fail_next(self, verb: str, times: int = 1) -> None:
-        """Refuse the next calls of `read` or `set_workers`."""
+        """Refuse the next calls of `read`, `set_workers` or `replace_workers`."""
         self._failures[verb] += times
 
     @property
@@ -75,6 +75,14 @@ class FakeCluster:
         surplus = max(0, len(mine) - count)
         for worker in sorted(mine, key=lambda name: (self._nodes[name][1] is not None, name not in victims))[:surplus]:
             self.lose(worker)
+        self._fill(pool)
+
+    def replace_workers(self, pool: str, victims: Sequence[str]) -> None:
+        self._answer("replace_workers")
+        self.changes.append((pool, "replace", tuple(victims)))
+        for victim in victims:
+            if victim in self._nodes:
+                self.lose(victim)
         self._fill(pool)
 
     def lose(self, worker: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from autoscaler.core.observation import DeploymentSeen, ReplicaSeen, ReplicaState
-from autoscaler.ports import Unavailable
+from autoscaler.ports import Endpoint, ServingSeen, Unavailable
 
 
 @dataclass
@@ -21,7 +21,9 @@ class FakeServing:
     is_away: bool = False
     reads: int = 0
     changes: list[tuple[object, ...]] = field(default_factory=list)
-    """(model, count)"""
+    """(model, count), or ("drain", workers)"""
+    drained: set[str] = field(default_factory=set)
+    """Workers that take no replica any more."""
     _failures: Counter[str] = field(default_factory=Counter)
     _replicas: dict[str, dict[str, str | None]] = field(default_factory=dict)
     """By model: each replica and its worker."""
@@ -31,14 +33,14 @@ class FakeServing:
         self._settle()
 
     def fail_next(self, verb: str, times: int = 1) -> None:
-        """Refuse the next calls of `read` or `set_replicas`."""
+        """Refuse the next calls of `read`, `drain_workers` or `set_replicas`."""
         self._failures[verb] += times
 
-    def read(self, models: Sequence[str], now_s: float) -> tuple[DeploymentSeen, ...]:
+    def read(self, models: Sequence[str], now_s: float) -> ServingSeen:
         self.reads += 1
         self._answer("read")
         self._settle()
-        return tuple(
+        deployments = tuple(
             DeploymentSeen(
                 model=model,
                 at_s=now_s,
@@ -55,6 +57,12 @@ class FakeServing:
             for model in models
             if model in self.targets
         )
+        return ServingSeen(deployments=deployments, draining=frozenset(self.drained & set(self.workers())))
+
+    def drain_workers(self, workers: Sequence[Endpoint]) -> None:
+        self._answer("drain_workers")
+        self.changes.append(("drain", tuple(worker.name for worker in workers)))
+        self.drained.update(worker.name for worker in workers)
 
     def set_replicas(self, model: str, count: int) -> None:
         self._answer("set_replicas")
@@ -75,21 +83,35 @@ class FakeServing:
         }
 
     def _settle(self) -> None:
-        """Replicas of lost workers are gone; each model has as many as its target, the newest leave first."""
+        """Replicas of lost workers are gone; each model has as many as its target.
+
+        Those without a worker leave first, then those on drained workers, then the newest. While a target stands, a
+        replica on a drained worker moves as soon as another worker is free.
+        """
         workers = set(self.workers())
         for model, target in self.targets.items():
             replicas = self._replicas.setdefault(model, {})
             for replica in [key for key, worker in replicas.items() if worker is not None and worker not in workers]:
                 del replicas[replica]
             while len(replicas) > target:
-                replicas.popitem()
+                del replicas[min(reversed(replicas), key=lambda key: self._stays(replicas[key]))]
             while len(replicas) < target:
                 self._made += 1
                 replicas[f"r{self._made}"] = None
         for replicas in self._replicas.values():
-            for replica in [key for key, worker in replicas.items() if worker is None]:
-                free = sorted(workers - set(self.running))
-                replicas[replica] = free[0] if free else None
+            for replica, worker in list(replicas.items()):
+                free = sorted(workers - self.drained - set(self.running))
+                if worker is None:
+                    replicas[replica] = free[0] if free else None
+                elif worker in self.drained and free:
+                    del replicas[replica]
+                    self._made += 1
+                    replicas[f"r{self._made}"] = free[0]
+
+    def _stays(self, worker: str | None) -> int:
+        if worker is None:
+            return 0
+        return 1 if worker in self.drained else 2
 
     def _answer(self, verb: str) -> None:
         if self.is_away or self._failures[verb]:

@@ -88,6 +88,24 @@ def test_exactly_the_victims_leave(subject: Subject) -> None:
     assert [slot.holder for slot in seen.inventory.slots if slot.holder] == sorted(before)[:1]
 
 
+def test_replaced_workers_are_gone_and_new_ones_in_their_place(subject: Subject) -> None:
+    subject.resize(3)
+    before = workers(subject.read())
+    victim = sorted(before)[1]
+    subject.cluster.replace_workers(POOL, [victim])
+    seen = subject.read()
+    assert set(before) - set(workers(seen)) == {victim}
+    (made,) = set(workers(seen)) - set(before)
+    assert workers(seen)[made] == before[victim]
+    assert (seen.pools[0].wanted, seen.pools[0].ready_count) == (3, 3)
+
+
+def test_a_worker_that_is_gone_already_is_not_replaced_twice(subject: Subject) -> None:
+    before = workers(subject.read())
+    subject.cluster.replace_workers(POOL, [f"{NAMESPACE}/gone"])
+    assert workers(subject.read()) == before
+
+
 def test_a_worker_without_room_waits_and_is_not_ready(subject: Subject) -> None:
     subject.resize(4)
     seen = subject.read()

@@ -7,7 +7,7 @@ import pytest
 
 from autoscaler.adapters.ray_serve import RayServe
 from autoscaler.core.observation import DeploymentSeen, ReplicaState
-from autoscaler.ports import Serving, Unavailable
+from autoscaler.ports import Endpoint, Serving, Unavailable
 from tests.fakes import web
 from tests.fakes.ray import RayDashboard
 from tests.fakes.serving import FakeServing
@@ -19,9 +19,16 @@ class Subject:
 
     serving: Serving
     memory: FakeServing
+    url: str = "http://127.0.0.1:1"
+
+    def drain(self, *workers: str) -> None:
+        self.serving.drain_workers([Endpoint(name=worker, url=f"{self.url}/{worker}/metrics") for worker in workers])
+
+    def draining(self) -> frozenset[str]:
+        return self.serving.read(("minilm", "filetype"), 5.0).draining
 
     def read(self, *models: str) -> tuple[DeploymentSeen, ...]:
-        return self.serving.read(models or ("minilm", "filetype"), 5.0)
+        return self.serving.read(models or ("minilm", "filetype"), 5.0).deployments
 
 
 @pytest.fixture(params=["fake", "rest"])
@@ -33,7 +40,7 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
         return
     with web.serve(RayDashboard(memory).routes()) as served:
         adapter = RayServe(served.url, token_file=None, namespace="serving")
-        yield Subject(adapter, memory)
+        yield Subject(adapter, memory, served.url)
         adapter.close()
 
 
@@ -80,3 +87,40 @@ def test_a_call_that_fails_is_unavailable_and_changes_nothing(subject: Subject) 
     with pytest.raises(Unavailable):
         subject.serving.set_replicas("minilm", 2)
     assert subject.read() == before
+
+
+def homes(deployment: DeploymentSeen) -> list[str | None]:
+    return [replica.worker for replica in deployment.replicas]
+
+
+def test_the_replica_on_a_drained_worker_is_the_one_that_leaves(subject: Subject) -> None:
+    subject.serving.set_replicas("minilm", 2)
+    assert homes(subject.read("minilm")[0]) == ["serving/w1", "serving/w3"]
+    subject.drain("serving/w1")
+    subject.serving.set_replicas("minilm", 1)
+    assert homes(subject.read("minilm")[0]) == ["serving/w3"]
+    assert subject.draining() == {"serving/w1"}
+
+
+def test_a_replica_on_a_drained_worker_stays_until_a_worker_is_free_for_it(subject: Subject) -> None:
+    subject.serving.set_replicas("minilm", 2)
+    (before,) = subject.read("minilm")
+    subject.drain("serving/w1")
+    assert subject.read("minilm") == (before,)
+    assert subject.draining() == {"serving/w1"}
+    subject.serving.set_replicas("filetype", 0)
+    assert sorted(map(str, homes(subject.read("minilm")[0]))) == ["serving/w2", "serving/w3"]
+
+
+def test_a_drained_worker_takes_no_replica(subject: Subject) -> None:
+    subject.drain("serving/w3")
+    subject.serving.set_replicas("minilm", 2)
+    assert homes(subject.read("minilm")[0]) == ["serving/w1", None]
+    assert subject.draining() == {"serving/w3"}
+
+
+def test_a_drain_that_fails_is_unavailable_and_drains_nothing(subject: Subject) -> None:
+    subject.memory.fail_next("drain_workers")
+    with pytest.raises(Unavailable):
+        subject.drain("serving/w1")
+    assert subject.draining() == frozenset()

@@ -83,6 +83,16 @@ def test_a_stopped_clock_ends_every_sleep_at_once() -> None:
     assert not clock.sleep(3600.0)
 
 
+def test_an_autoscaler_has_its_name_again_after_a_restart_and_nobody_elses() -> None:
+    assert process.identity("127.0.0.1:9106") == process.identity("127.0.0.1:9106")
+    assert process.identity("127.0.0.1:9106") != process.identity("127.0.0.1:9107")
+
+
+def test_without_the_id_of_a_boot_a_name_is_never_had_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "BOOT_ID", tmp_path / "nowhere")
+    assert process.identity("127.0.0.1:9106") != process.identity("127.0.0.1:9106")
+
+
 @contextmanager
 def started(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
     command = [sys.executable, "-m", "autoscaler.cli", "run", *arguments]
@@ -129,4 +139,5 @@ def test_it_runs_against_a_cluster_until_it_is_told_to_stop(tmp_path: Path, numb
     assert seen["nodes"][0]["slots"][0]["worker"] == f"{NAMESPACE}/{worker}"
     assert seen["problems"] == []
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert lines[0]["tick"]["number"] == 1
+    assert set(lines[0]) == {"format", "wall", "spec"}
+    assert lines[1]["tick"]["number"] == 1

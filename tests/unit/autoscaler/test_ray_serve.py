@@ -10,7 +10,7 @@ import pytest
 
 from autoscaler.adapters.ray_serve import RayServe
 from autoscaler.core.observation import DeploymentSeen, ReplicaSeen, ReplicaState
-from autoscaler.ports import Unavailable
+from autoscaler.ports import Endpoint, ServingSeen, Unavailable
 from tests.fakes import web as webs
 from tests.fakes.web import Answer, Web, as_json
 
@@ -59,7 +59,7 @@ def test_replicas_are_seen_in_the_workers_they_live_in(ray: Web) -> None:
             replica_id=replica_id, state=ReplicaState.RUNNING, worker=f"default/workers-v100-8q-8gb-{worker}"
         )
 
-    assert client(ray).read(["minilm", "unheard-of"], 5.0) == (
+    assert client(ray).read(["minilm", "unheard-of"], 5.0).deployments == (
         DeploymentSeen(
             model="minilm",
             at_s=5.0,
@@ -81,7 +81,7 @@ def test_a_dead_ray_node_is_nobodys_home(ray: Web) -> None:
     for node in nodes["data"]["result"]["result"]:
         node["state"] = "DEAD"
     ray.routes[NODES] = as_json(nodes)
-    (seen,) = client(ray).read(["minilm"], 0.0)
+    (seen,) = client(ray).read(["minilm"], 0.0).deployments
     assert [replica.worker for replica in seen.replicas] == [None, None, None]
 
 
@@ -100,20 +100,69 @@ def test_a_dead_ray_node_is_nobodys_home(ray: Web) -> None:
 def test_each_state_of_a_replica_is_one_of_three(ray: Web, said: str, state: ReplicaState) -> None:
     """A state nobody knows keeps the worker held: it must not look idle and be removed."""
     ray.routes[APPLICATIONS] = as_json(with_replicas({"replica_id": "r1", "state": said}))
-    (seen,) = client(ray).read(["minilm"], 0.0)
+    (seen,) = client(ray).read(["minilm"], 0.0).deployments
     assert seen.replicas == (ReplicaSeen(replica_id="r1", state=state),)
 
 
 def test_a_starting_replica_has_no_node_yet(ray: Web) -> None:
     without = {"replica_id": "r1", "state": "STARTING"}
     ray.routes[APPLICATIONS] = as_json(with_replicas(without, {**without, "node_id": None}, target=2))
-    (seen,) = client(ray).read(["minilm"], 0.0)
+    (seen,) = client(ray).read(["minilm"], 0.0).deployments
     assert [replica.worker for replica in seen.replicas] == [None, None]
+
+
+def node(worker: str, state: str, message: str | None = None) -> dict[str, Any]:
+    labels = {"vgpu-serve.io/worker": worker}
+    return {"node_id": f"{worker}-{state}", "state": state, "state_message": message, "labels": labels}
+
+
+def drained(web: Web, nodes: list[dict[str, Any]], *replicas: dict[str, Any]) -> frozenset[str]:
+    web.routes[NODES] = as_json({"data": {"result": {"result": nodes}}})
+    web.routes[APPLICATIONS] = as_json(with_replicas(*replicas))
+    return client(web).read(["minilm"], 0.0).draining
+
+
+def test_a_worker_whose_replica_is_to_migrate_is_drained(ray: Web) -> None:
+    nodes = [node("w1", "ALIVE"), node("w2", "ALIVE")]
+    migrating = {"replica_id": "r1", "state": "PENDING_MIGRATION", "node_id": "w1-ALIVE"}
+    running = {"replica_id": "r2", "state": "RUNNING", "node_id": "w2-ALIVE"}
+    assert drained(ray, nodes, migrating, running) == {"default/w1"}
+
+
+def test_a_worker_whose_node_left_because_of_our_drain_is_drained(ray: Web) -> None:
+    left = node("w1", "DEAD", "Terminated due to preemption: vgpu-serve: this worker gives up its slot")
+    crashed = node("w2", "DEAD", "Terminated unexpectedly: node health check failed")
+    head = {"node_id": "head", "state": "DEAD", "state_message": left["state_message"], "labels": None}
+    assert drained(ray, [left, crashed, head]) == {"default/w1"}
+
+
+def test_a_worker_that_was_started_again_after_its_drain_is_not_drained(ray: Web) -> None:
+    left = node("w1", "DEAD", "Terminated due to preemption: vgpu-serve: this worker gives up its slot")
+    assert drained(ray, [left, node("w1", "ALIVE")]) == frozenset()
+
+
+def test_each_worker_is_asked_beside_its_metrics_with_rays_token(ray: Web, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    ray.routes |= {"/w1/drain": as_json({"draining": True}), "/w2/drain": as_json({"draining": True})}
+    workers = [Endpoint(name=name, url=f"{ray.url}/{name}/metrics") for name in ("w1", "w2")]
+    client(ray, token_file=token).drain_workers(workers)
+    assert [(asked.method, asked.path, asked.headers["Authorization"]) for asked in ray.asked] == [
+        ("POST", "/w1/drain", "Bearer secret"), ("POST", "/w2/drain", "Bearer secret"),
+    ]  # fmt: skip
+
+
+def test_a_worker_that_cannot_drain_ends_the_draining_with_its_reason(ray: Web) -> None:
+    ray.routes["/w1/drain"] = as_json({"error": "Ray refused: no"}, 503)
+    workers = [Endpoint(name=name, url=f"{ray.url}/{name}/metrics") for name in ("w1", "w2")]
+    with pytest.raises(Unavailable, match=r"w1/drain: answered 503: .*Ray refused: no"):
+        client(ray).drain_workers(workers)
+    assert [asked.path for asked in ray.asked] == ["/w1/drain"]
 
 
 def test_a_stopped_replica_is_gone(ray: Web) -> None:
     ray.routes[APPLICATIONS] = as_json(with_replicas({"replica_id": "r1", "state": "STOPPED"}))
-    (seen,) = client(ray).read(["minilm"], 0.0)
+    (seen,) = client(ray).read(["minilm"], 0.0).deployments
     assert seen.replicas == ()
 
 
@@ -121,7 +170,7 @@ def test_a_model_that_is_being_deployed_has_no_deployment_yet(ray: Web) -> None:
     document = recorded("applications")
     document["applications"]["minilm"]["deployments"] = {}
     ray.routes[APPLICATIONS] = as_json(document)
-    assert client(ray).read(["minilm"], 0.0) == ()
+    assert client(ray).read(["minilm"], 0.0) == ServingSeen(deployments=(), draining=frozenset())
 
 
 def test_a_target_is_posted_to_the_scale_call(ray: Web) -> None:
@@ -222,4 +271,4 @@ def test_a_url_that_is_none_is_said() -> None:
 def test_a_proxy_from_the_environment_is_not_used(ray: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
-    assert len(client(ray).read(["minilm"], 0.0)) == 1
+    assert len(client(ray).read(["minilm"], 0.0).deployments) == 1

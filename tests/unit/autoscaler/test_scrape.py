@@ -51,6 +51,7 @@ def test_a_worker_is_read_whole() -> None:
             failed=1,  # 504
             duration=Histogram(edges_s=edges_s, counts=(*within, 5)),
             engine_busy_s=0.125,
+            batches=1,
         ),
         in_flight=4,
         queued=4,  # seven rows of four requests
@@ -192,3 +193,10 @@ def test_an_exporter_that_has_not_sampled_yet_is_a_gap_of_its_node() -> None:
 def test_a_ratio_is_kept_within_its_bounds() -> None:
     text = exporter_text((SLOT,)).replace(" 0.25\n", " 1.0000001\n")
     assert [reading.busy_ratio for reading in parse_exporter(text, 0.0)[0]] == [1.0]
+
+
+def test_more_than_the_whole_engine_is_no_reading() -> None:
+    text = exporter_text((SLOT,)).replace(" 0.25\n", " 7.0\n")
+    readings, gaps = parse_exporter(text, 0.0)
+    assert readings == []
+    assert [(gap.source, gap.name, gap.reason) for gap in gaps] == [(Source.SLOT, "n1/0", MissingReason.OUT_OF_RANGE)]

@@ -9,6 +9,7 @@ from autoscaler.ports import Tick
 from tests import build
 from tests.fakes.clock import VirtualClock
 from tests.fakes.cluster import FakeCluster
+from tests.fakes.leadership import FakeLeadership
 from tests.fakes.metrics import FakeMetrics, Load
 from tests.fakes.recorder import FakeRecorder
 from tests.fakes.serving import FakeServing
@@ -27,6 +28,7 @@ class Whole:
     cluster: FakeCluster
     serving: FakeServing
     metrics: FakeMetrics
+    leadership: FakeLeadership
     recorder: FakeRecorder
     changes: list[tuple[object, ...]]
     """What the loop changed, in its order: (pool, count, preferred nodes, victims) or (model, count)."""
@@ -59,14 +61,22 @@ def whole(
     cluster = FakeCluster(stock, wanted={POOL: workers}, changes=changes)
     serving = FakeServing(lambda: cluster.workers, targets={"minilm": target}, changes=changes)
     metrics = FakeMetrics(lambda: serving.running, lambda: cluster.workers, load=load)
-    clock, recorder = VirtualClock(), FakeRecorder()
-    world = World(cluster=cluster, serving=serving, metrics=metrics, recorder=recorder, clock=clock, draw=lambda: 0.5)
+    clock, leadership, recorder = VirtualClock(), FakeLeadership(), FakeRecorder()
+    world = World(
+        cluster=cluster,
+        serving=serving,
+        metrics=metrics,
+        leadership=leadership,
+        recorder=recorder,
+        clock=clock,
+        draw=lambda: 0.5,
+    )
     loop = Loop(spec or quick_spec(), world, interval_s=interval_s, dry_run=dry_run)
-    return Whole(loop, clock, cluster, serving, metrics, recorder, changes)
+    return Whole(loop, clock, cluster, serving, metrics, leadership, recorder, changes)
 
 
 def quick_spec(*, worker_keep_s: float = 5.0, **model: Any) -> FleetSpec:
     """A model that follows its load within seconds, also down."""
     given = {"scale_down_window_s": 5.0, **model}
-    guardrails = GuardrailSettings(settle_up_s=1.0, settle_down_s=5.0, worker_keep_s=worker_keep_s)
+    guardrails = GuardrailSettings(settle_up_s=1.0, settle_down_s=5.0, worker_keep_s=worker_keep_s, step_up_ratio=2.0)
     return build.fleet(build.model(**given), guardrails=guardrails)

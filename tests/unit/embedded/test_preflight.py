@@ -23,7 +23,7 @@ def test_problems_of_both_processes_come_together_and_once(tmp_path: Path) -> No
     file = tmp_path / "models.yaml"
     file.write_text(BAD)
     with pytest.raises(Refused) as refusal:
-        preflight.check(file)
+        preflight.check(file, cost_ratio=1.0)
     lines = str(refusal.value).splitlines()
     assert len(lines) == len(set(lines))
     said = str(refusal.value)
@@ -40,4 +40,4 @@ def test_problems_of_both_processes_come_together_and_once(tmp_path: Path) -> No
 def test_a_good_file_passes(tmp_path: Path) -> None:
     file = tmp_path / "models.yaml"
     file.write_text(GOOD)
-    preflight.check(file)
+    preflight.check(file, cost_ratio=1.0)

@@ -92,3 +92,19 @@ def test_it_runs_as_a_program_and_imports_no_ray(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(models_file(tmp_path, "models: [1]"))]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (2, f"{tmp_path}/models.yaml: models: expected a mapping\n")
+
+
+def test_an_objective_that_a_lone_request_misses_is_refused_with_the_measured_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (
+        "models: {echo: {kind: synthetic, slot: v100-8q-8GB, objective_p95_ms: 200, "
+        "parameters: {base_us: 30000, per_item_us: 0}}}\n"
+    )
+    file = models_file(tmp_path, text)
+    assert check.main([str(file), "--cost-ratio", "5"]) == 0
+    assert check.main([str(file), "--cost-ratio", "7"]) == 2
+    assert capsys.readouterr().err == (
+        f"{file}: models.echo.objective_p95_ms: 200 ms cannot be kept, for a lone request takes 210.0 ms on an idle "
+        f"slot (measured cost of synthetic); give 315 ms or more, or a faster slot type\n"
+    )
