@@ -5,6 +5,8 @@ Exit status: 0 done, 1 failed, 2 used wrongly or refused at start.
 
 import importlib
 import sys
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import typer
@@ -21,6 +23,8 @@ COMMANDS = {
     "status": "Models against their objectives, slots by node, and the last decisions.",
     "explain": "Why a model has the replicas it has: the last decision, step by step, with the numbers behind it.",
     "run": "The autoscaler itself, against any cluster.",
+    "simulate": "Run a control law against a load on a modelled fleet, or --compare all laws at their best settings.",
+    "replay": "Decide a journal's ticks again under other settings, and show those that come out differently.",
 }
 
 
@@ -31,7 +35,20 @@ class LateCommand(TyperCommand):
         module = importlib.import_module(f"autoscaler.cli.{self.name}")
         only = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         only.command(self.name)(getattr(module, str(self.name)))
-        return typer.main.get_command(only).make_context(*arguments, **options)
+        name, given, *rest = arguments
+        if self.name == "simulate":
+            given = with_dash(given, "--json")
+        return typer.main.get_command(only).make_context(name, given, *rest, **options)
+
+
+def with_dash(given: Sequence[str], option: str) -> list[str]:
+    """The arguments with `-` (standard output) after an option that came without a value: typer has no such option."""
+    named = []
+    for argument, following in zip_longest(given, given[1:]):
+        named.append(argument)
+        if argument == option and (following is None or (following.startswith("-") and following != "-")):
+            named.append("-")
+    return named
 
 
 class LateCommands(TyperGroup):
