@@ -20,8 +20,11 @@ guardrails: {settle_up_s: 8, worker_keep_s: 100000}
 """
 
 
-def install(directory: Path, *, cost_ratio: float) -> Installation:
-    """A system with MiniLM; `cost_ratio` is the emulated GPU's time over the reference engine's."""
+def install(directory: Path, *, cost_ratio: float, dry_run: bool = False) -> Installation:
+    """A system with MiniLM; `cost_ratio` is the emulated GPU's time over the reference engine's.
+
+    In a dry run the autoscaler changes nothing: the benchmark does.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     models = directory / "models.yaml"
     models.write_text(MODELS)
@@ -32,5 +35,6 @@ def install(directory: Path, *, cost_ratio: float) -> Installation:
         fleet=cards,
         ports=addresses.choose({}),
         run_directory=directory / "run",
+        dry_run=dry_run,
     )
     return Installation(plan, progress=lambda what: print(f"  {what}", file=sys.stderr))
