@@ -16,12 +16,15 @@ from autoscaler.core.need import Need
 from autoscaler.core.observation import DeploymentSeen, Missing, Observation, PoolSeen, ReplicaSample
 from autoscaler.core.placement import Grant, Want, place_models
 from autoscaler.core.service import Demand
-from autoscaler.core.sharing import Claim, exchange
+from autoscaler.core.sharing import Claim, yielded
 from autoscaler.core.signals import FreshReplica, ModelSignals, frozen, read_replicas, read_signals, slot_gaps
 from autoscaler.core.situation import Situation, needing
 from autoscaler.core.spec import FleetSpec, ModelSpec
 from autoscaler.core.state import ModelState, State
 from vgpu.core.inventory import Inventory
+
+EXCHANGED_PART = 8
+"""At most this part of a pool, an eighth, changes hands in one tick."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
         for name, pool in pools.items()
     }
     # Of equal priority the one that lacks most chooses first.
-    urgent = sorted(drafts, key=lambda draft: (-draft.spec.priority, -claims[draft.spec.name].gain))
+    urgent = sorted(drafts, key=lambda draft: (-draft.spec.priority, -claims[draft.spec.name].gain(draft.current)))
     placement = place_models([_want(spec, draft) for draft in urgent], bound, inventory, tick.cards)
     decisions = {draft.spec.name: _decision(tick, draft, placement.grants[draft.spec.name]) for draft in drafts}
     deployments = {name: read for name, read in tick.deployments.items() if isinstance(read, DeploymentSeen)}
@@ -94,18 +97,18 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
 
 
 def _shared(tick: _Tick, drafts: list[_Draft], claims: Mapping[str, Claim]) -> list[_Draft]:
-    """Where a pool is too small for all needs, let one model yield a replica to another."""
-    yielding: set[str] = set()
+    """Where a pool is too small for all needs, let models yield replicas to others."""
+    given: dict[str, int] = {}
     for pool in tick.spec.pools:
         mine = [draft for draft in drafts if draft.spec.pool == pool.name]
-        if len(mine) < 2 or any(draft.need is None for draft in mine):
-            continue  # with a model whose need nobody knows nothing can be weighed
+        if len(mine) < 2:
+            continue
         running = sum(draft.state.running for draft in mine)
-        free = sum(card.slots for card in tick.cards.free.get(pool.profile, ()))
-        found = exchange([claims[draft.spec.name] for draft in mine], slots=running + free)
-        if found is not None:
-            yielding.add(found.giver)
-    return [_yielded(draft) if draft.spec.name in yielding else draft for draft in drafts]
+        slots = running + sum(card.slots for card in tick.cards.free.get(pool.profile, ()))
+        if sum(max(claims[draft.spec.name].need, draft.current) for draft in mine) > slots:
+            most = max(1, slots // EXCHANGED_PART)
+            given |= yielded([claims[draft.spec.name] for draft in mine], slots=slots, most=most)
+    return [_yielding(draft, given[draft.spec.name]) if draft.spec.name in given else draft for draft in drafts]
 
 
 def _claim(draft: _Draft) -> Claim:
@@ -114,12 +117,13 @@ def _claim(draft: _Draft) -> Claim:
         priority=draft.spec.priority,
         floor=draft.spec.min_replicas,
         need=draft.count if draft.need is None else min(draft.need.count, draft.spec.max_replicas),
+        now=draft.count if draft.need is None else min(draft.need.now, draft.spec.max_replicas),
         count=draft.current,
     )
 
 
-def _yielded(draft: _Draft) -> _Draft:
-    count = max(draft.spec.min_replicas, min(draft.count, draft.current) - 1)
+def _yielding(draft: _Draft, given: int) -> _Draft:
+    count = max(draft.spec.min_replicas, min(draft.count, draft.current - given))
     step = Step(stage=Stage.PLACEMENT, before=draft.count, after=count, reason=Reason.YIELDED)
     return replace(draft, count=count, steps=(*draft.steps, step))
 

@@ -30,6 +30,8 @@ class Need:
     """Replicas for the rate to be ready for."""
     relaxed: int
     """The same with a twentieth to spare: a count falls no further than this, so that it does not come back at once."""
+    now: int
+    """Replicas for the rate that comes in now, with no headroom."""
     rate_per_s: float
     """The rate to be ready for."""
     present: bool
@@ -113,6 +115,7 @@ def need(
     return Need(
         count=bears.count(rate_per_s),
         relaxed=bears.count(rate_per_s * RELAXED),
+        now=bears.count(max(present.offered_per_s, missed_per_s)),
         rate_per_s=rate_per_s,
         present=is_missed,
         replica_per_s=bears.limits_per_s[-1] / last,
