@@ -33,9 +33,10 @@ LONGEST_BACKLOG_S = 10.0
 """A backlog of more seconds of work than this is refused or given up by its clients."""
 LATE_AT_CAPACITY = 0.6
 """Part of the requests that are late when the offered rate just equals what all replicas can do."""
-LATE_WORTH = 20.0
-"""A late request beyond the promise weighs as much as the replica time of so many answers: a fleet that is busy to two
-thirds may grow by a fourth to save one percent of its requests, and not more."""
+LATE_WORTH = 10.0
+"""A late request beyond the promise weighs as much as the replica time of ten answers: to save one percent of its
+requests a fleet that is busy to two thirds may grow by a fifteenth, and not more. Spikes that nothing announces are
+then answered as fast as a start allows and not bought off with slots that stand idle between them."""
 START_S = 20.0
 """Each start is charged with so much replica time, for loading and for the unrest of counts that flutter."""
 SWITCH_RATIO = 0.97

@@ -102,20 +102,13 @@ def test_a_fall_goes_one_at_a_time_with_time_to_settle() -> None:
 
 
 @either
-@pytest.mark.parametrize(
-    "hidden",
-    [
-        drop(Source.REPLICA, MissingReason.UNREACHABLE),
-        drop(Source.REPLICA, MissingReason.UNREACHABLE, lambda name: name.endswith("2")),
-        drop(Source.SLOT, MissingReason.UNREACHABLE),
-        drop(Source.SLOT, MissingReason.UNREACHABLE, lambda name: name == "n1/0"),
-    ],
-    ids=["no replica answers", "one replica is silent", "no device reading", "one device reading is gone"],
-)
-def test_nothing_falls_while_readings_are_missing(
-    hidden: Callable[[Observation, float], Observation], learns: bool
-) -> None:
+@pytest.mark.parametrize("source", [Source.REPLICA, Source.SLOT])
+@pytest.mark.parametrize("of_all", [True, False], ids=["of all", "of one"])
+def test_nothing_falls_while_readings_are_missing(source: Source, of_all: bool, learns: bool) -> None:
     fleet = grown(learns=learns)
+    (one, *_) = fleet.observe().replicas
+    name = one.replica_id if source is Source.REPLICA else one.slot_id
+    hidden = drop(source, MissingReason.UNREACHABLE, lambda read: of_all or read == name)
     before = fleet.counts[-1]
     fleet.load_per_s = lambda _: 0.0
     fleet.seen_filter = hidden
