@@ -42,9 +42,11 @@ def wait_for_help(situation: Situation, count: int) -> Step | None:
     """
     current, pending = situation.current, situation.state.pending
     if count < current:
-        if situation.need is not None:  # the need is of the load, not of the fleet: those not yet there may be let go
-            kept = max(count, min(current, situation.state.running))
-            return _step(count, kept, Reason.COLD_START_PENDING, pending=pending) if kept > count and pending else None
+        if situation.need is not None and count <= situation.state.running < current:
+            # What was awaited is not needed any more. One or two fewer are no reason: who is cancelled today starts
+            # anew tomorrow, and a step that wavers between 17 and 19 would be answered after minutes.
+            running = situation.state.running
+            return _step(count, running, Reason.COLD_START_PENDING, pending=pending) if count < running else None
         return _step(count, current, Reason.COLD_START_PENDING, pending=pending) if pending else None
     allowed = min(count, max(current, needed_for_offered(situation)))
     if allowed == count:
