@@ -89,7 +89,7 @@ class Deployment:
         starting = self.of(ReplicaState.STARTING)
         # Those that wait for a worker go before those that load, then the newest.
         cancelled = sorted(starting, key=lambda replica: (replica.worker is not None, -replica.number))
-        for replica in cancelled[: len(starting) - max(0, missing)]:
+        for replica in cancelled[: max(0, len(starting) - max(0, missing))]:
             self.remove(replica)
         for _ in range(missing - len(starting)):
             self.create()

@@ -167,6 +167,13 @@ def test_a_fall_takes_what_waits_then_what_loads_then_the_newest() -> None:
     assert rig.fleet.target_changes == 4
 
 
+def test_a_target_that_rises_again_lets_what_loads_go_on() -> None:
+    rig = Rig(world()).workers(4).to(10.0).replicas(3).to(20.0).replicas(4)
+    loading = {f"m0#{number:05d}": ("starting", f"{number:04d}") for number in range(2, 5)}
+    assert rig.homes() == {"m0#00001": ("running", "0001"), **loading}
+    assert (rig.to(40.0).running(), rig.to(50.0).running()) == (3, 4)
+
+
 def test_a_cancelled_replica_frees_its_worker_at_once() -> None:
     rig = Rig(world()).workers(2).to(10.0).replicas(2).to(20.0).replicas(1).replicas(2)
     assert rig.homes()["m0#00003"] == ("starting", "0002")
