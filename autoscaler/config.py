@@ -37,6 +37,7 @@ class AutoscalingSection(BaseModel):
 
     min_replicas: int = 1
     max_replicas: int = 1
+    idle_s: float | None = None
     priority: int | None = None
     target_in_flight: float | None = None
     target_utilization_ratio: float | None = None

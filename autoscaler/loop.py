@@ -15,13 +15,15 @@ from typing import TypeVar
 
 from autoscaler.actuation import Actuator
 from autoscaler.core.decide import decide
-from autoscaler.core.observation import Missing, MissingReason, Observation, PoolSeen, Source
+from autoscaler.core.decision import Plan
+from autoscaler.core.observation import IngressSample, Missing, MissingReason, Observation, PoolSeen, Source
 from autoscaler.core.spec import FleetSpec
 from autoscaler.core.state import State
 from autoscaler.ports import (
     Clock,
     Cluster,
     ClusterSeen,
+    Ingress,
     Leadership,
     Metrics,
     Recorder,
@@ -75,6 +77,8 @@ class World:
     recorder: Recorder
     clock: Clock
     draw: Callable[[], float]
+    ingress: Ingress | None = None
+    """None: nobody hears requests for a model without a replica, so none goes to zero."""
 
 
 class Loop:
@@ -88,10 +92,13 @@ class Loop:
         self._state = State()
         self._cluster_seen = NOTHING
         self._serving_seen = NOTHING_SERVED
+        self._ingress_seen: tuple[IngressSample, ...] = ()
         self._actuator = Actuator(
             cluster=world.cluster, serving=world.serving, leadership=world.leadership, clock=world.clock
         )
         self._patience = {port: Patience(world.draw) for port in ("cluster", "serving")}
+        # Behind this one somebody may wait for a model that is asleep, and asking is cheap.
+        self._patience["ingress"] = Patience(world.draw, Backoff(first_s=1.0, cap_s=4.0))
         self._number = 0
 
     def run(self) -> None:
@@ -118,6 +125,7 @@ class Loop:
             dry_run = dry_run or not self._leads(problems)
             if not dry_run:
                 failed += self._actuator.carry_out(plan.actions, self._cluster_seen.workers)
+                self._announce(plan, problems)
             if dry_run or failed:
                 self._state = self._state.unposted()  # a target that nobody set is no sign of another writer
         except Exception as error:  # the one broad except of the product: the next tick may well succeed
@@ -158,13 +166,37 @@ class Loop:
             slots = ()
         if serving_gap:
             gaps += [_unreachable(Source.DEPLOYMENT, model) for model in models]
+        if self._read_ingress(models, problems):
+            gaps += [_unreachable(Source.INGRESS, model) for model in models]
         return Observation(
             replicas=scraped.replicas,
             deployments=self._serving_seen.deployments,
             pools=with_drained(self._cluster_seen.pools, self._serving_seen.draining),
             slots=slots,
+            ingress=self._ingress_seen,
             missing=(*gaps, *self._explained(scraped)),
         )
+
+    def _read_ingress(self, models: Sequence[str], problems: list[str]) -> bool:
+        """Read the ingress where there is one to read; True when it could not be read."""
+        ingress = self._world.ingress
+        if ingress is None:
+            return False
+        self._ingress_seen, gap = self._ask(
+            "ingress", lambda: ingress.read(models, self._world.clock.now_s()), self._ingress_seen, problems
+        )
+        return gap
+
+    def _announce(self, plan: Plan, problems: list[str]) -> None:
+        """Tell the ingress when the replicas that clients may ask for are expected; nothing else depends on it."""
+        ingress = self._world.ingress
+        starts_s = {made.model: made.starts_in_s for made in plan.decisions if made.starts_in_s is not None}
+        if ingress is None or not starts_s or self._patience["ingress"].failures:
+            return  # one that has just not answered is left alone here too
+        try:
+            ingress.announce(starts_s)
+        except Unavailable as error:
+            problems.append(f"{error}; clients are told the usual time to come back")
 
     def _explained(self, scraped: Scraped) -> tuple[Missing, ...]:
         """Scrape gaps under the names `decide` asks by: the replicas that live in a worker, the slots of a node."""

@@ -1,11 +1,19 @@
 """What the loop needs of the world. Each port is owned here, by its caller, and has an adapter and a fake."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from autoscaler.core.decision import Plan
-from autoscaler.core.observation import DeploymentSeen, Missing, Observation, PoolSeen, ReplicaSample, SlotReading
+from autoscaler.core.observation import (
+    DeploymentSeen,
+    IngressSample,
+    Missing,
+    Observation,
+    PoolSeen,
+    ReplicaSample,
+    SlotReading,
+)
 from autoscaler.core.spec import FleetSpec
 from vgpu.core.inventory import Inventory
 
@@ -93,6 +101,19 @@ class Serving(Protocol):
 
     def set_replicas(self, model: str, count: int) -> None:
         """Set one model's replica target. Raises `Unavailable`."""
+
+
+class Ingress(Protocol):
+    """Where clients connect: it alone knows of requests for a model that has no replica."""
+
+    def read(self, models: Sequence[str], now_s: float) -> tuple[IngressSample, ...]:
+        """What it has counted of each model that it knows. Raises `Unavailable`."""
+
+    def announce(self, starts_s: Mapping[str, float]) -> None:
+        """Say in how many seconds a replica of each model is expected; clients are told to come back then.
+
+        Raises `Unavailable`.
+        """
 
 
 class Leadership(Protocol):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from autoscaler.adapters.cluster import DeploymentCluster
 from autoscaler.adapters.events import Events
+from autoscaler.adapters.ingress import HaproxyIngress
 from autoscaler.adapters.journal import Journal
 from autoscaler.adapters.lease import LeaseLeadership
 from autoscaler.adapters.ray_serve import RayServe
@@ -35,6 +36,7 @@ class Settings:
     namespace: str
     ray_url: str
     ray_token_file: Path | None
+    ingress_url: str | None = None
     listen_host: str
     listen_port: int
     interval_s: float
@@ -85,7 +87,7 @@ def run(spec: FleetSpec, settings: Settings) -> None:
 
 def _open(spec: FleetSpec, settings: Settings, clock: Clock, opened: ExitStack) -> World:
     """Open the ports of the loop; `opened` closes them."""
-    problems: list[str] = []
+    problems = _unheard(spec, settings)
     telemetry = Telemetry(spec)
     recorders: list[Recorder] = [telemetry]
     try:
@@ -118,7 +120,21 @@ def _open(spec: FleetSpec, settings: Settings, clock: Clock, opened: ExitStack) 
         recorder=Everyone(recorders),
         clock=clock,
         draw=random.random,
+        ingress=None if settings.ingress_url is None else _ingress(settings.ingress_url, opened),
     )
+
+
+def _ingress(url: str, opened: ExitStack) -> HaproxyIngress:
+    return opened.enter_context(closing(HaproxyIngress(url)))
+
+
+def _unheard(spec: FleetSpec, settings: Settings) -> list[str]:
+    """Models that nobody could wake."""
+    names = ", ".join(model.name for model in spec.models if model.min_replicas == 0)
+    if not names or settings.ingress_url is not None:
+        return []
+    why = "has min_replicas 0 and without --ingress-url nobody hears who asks"
+    return [f"{names}: {why}; give HAProxy's metrics port, or min_replicas 1"]
 
 
 def identity(listen: str) -> str:

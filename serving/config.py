@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vgpu.core.profile import ProfileError, parse_profile
 
@@ -58,10 +58,23 @@ class ModelConfig(BaseModel):
     """Slot type its replicas need, as the node label says it: v100-8q-8GB."""
     objective_p95_ms: float = Field(gt=0, le=600_000)
     """The latency objective; an edge of the request histogram lies on it exactly."""
-    replicas: int = Field(1, ge=1, le=1000)
-    """Replicas at deployment; from then on the autoscaler owns the count."""
+    replicas: int = Field(1, ge=0, le=1000)
+    """Replicas at deployment; from then on the autoscaler owns the count. Left out: 1, or 0 where `autoscaling` allows
+    that."""
     serving: ServingLimits = Field(default_factory=lambda: ServingLimits.model_validate({}))
     autoscaling: dict[str, Any] = Field(default_factory=dict, exclude=True)
+
+    @property
+    def may_sleep(self) -> bool:
+        """The autoscaler may leave it without a replica while nobody asks."""
+        return self.autoscaling.get("min_replicas") == 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begins_asleep_where_it_may(cls, given: Any) -> Any:  # noqa: ANN401  # whatever stands in the file
+        if isinstance(given, dict) and "replicas" not in given and isinstance(given.get("autoscaling"), dict):
+            return {**given, "replicas": 0 if given["autoscaling"].get("min_replicas") == 0 else 1}
+        return given
 
     @field_validator("name")
     @classmethod

@@ -7,7 +7,7 @@ byte, to that model's application.
 import asyncio
 import importlib.metadata
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -30,9 +30,18 @@ class Gateway:
     """Answers everything that no model's own application answers."""
 
     def __init__(
-        self, config: Mapping[str, Any], ingress_url: str, *, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        config: Mapping[str, Any],
+        ingress_url: str,
+        sleepers: Sequence[str] = (),
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Serve the models of `config`, a `ServingConfig` as Ray carries it, which answer behind `ingress_url`."""
+        """Serve the models of `config`, a `ServingConfig` as Ray carries it, which answer behind `ingress_url`.
+
+        `sleepers` are models that may have no replica while nobody asks.
+        """
+        self._sleepers = frozenset(sleepers)
         self._models = {model.name: model.serving for model in ServingConfig.model_validate(config).models}
         self._started_s = int(time.time())
         self._ingress = httpx.AsyncClient(
@@ -79,9 +88,10 @@ class Gateway:
         return Response(b"", 200)
 
     async def _ready(self, _: Request) -> Response:
-        """Ready means every model answers ready."""
-        answers = await asyncio.gather(*(self._model_ready(model) for model in self._models))
-        waiting = [model for model, ready in zip(self._models, answers, strict=True) if not ready]
+        """Ready means every model answers ready, but for those that may be asleep."""
+        awake = [model for model in self._models if model not in self._sleepers]
+        answers = await asyncio.gather(*(self._model_ready(model) for model in awake))
+        waiting = [model for model, ready in zip(awake, answers, strict=True) if not ready]
         if waiting:
             raise errors.no_capacity(", ".join(waiting))
         return Response(b"", 200)

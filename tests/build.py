@@ -11,6 +11,7 @@ from autoscaler.core.histogram import Histogram
 from autoscaler.core.observation import (
     Counters,
     DeploymentSeen,
+    IngressSample,
     Missing,
     MissingReason,
     Observation,
@@ -166,6 +167,10 @@ def sample(
     )
 
 
+def ingress(unanswered: int, at_s: float = 0.0, *, model: str = "minilm", process: str = "") -> IngressSample:
+    return IngressSample(model=model, at_s=at_s, unanswered=unanswered, process=process)
+
+
 def deployment(
     *,
     model: str = "minilm",
@@ -207,6 +212,7 @@ def world(
     deployments: Sequence[DeploymentSeen] = (),
     replicas: Sequence[ReplicaSample] = (),
     slots: Sequence[SlotReading] = (),
+    ingress: Sequence[IngressSample] = (),
     missing: Sequence[Missing] = (),
 ) -> Observation:
     """An observation of this inventory, refused when the two could not have been seen together."""
@@ -240,6 +246,7 @@ def world(
         deployments=tuple(deployments),
         pools=tuple(pools),
         slots=tuple(slots),
+        ingress=tuple(ingress),
         missing=tuple(missing),
     )
 

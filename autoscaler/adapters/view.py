@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from autoscaler.core import waking
 from autoscaler.core.decision import Decision, as_json_value
 from autoscaler.core.observation import Missing, Observation, ReplicaState
 from autoscaler.core.signals import ModelSignals, Signal
@@ -12,7 +13,16 @@ from vgpu.core.inventory import Inventory
 
 Json = dict[str, Any]
 FORMAT = 1
-SIGNALS = ("p50_ms", "p95_ms", "attainment_ratio", "offered_per_s", "in_flight", "queued", "utilization_ratio")
+SIGNALS = (
+    "p50_ms",
+    "p95_ms",
+    "attainment_ratio",
+    "offered_per_s",
+    "in_flight",
+    "queued",
+    "utilization_ratio",
+    "unanswered_per_s",
+)
 """The signals that people look at; the journal has all of them."""
 
 
@@ -43,7 +53,7 @@ def explain(spec: FleetSpec, tick: Tick, model: str) -> Json | None:
         "model": model,
         "settings": as_json_value(about),
         "sentence": _sentence(model, decision),
-        "outlook": decision.outlook() if decision else None,
+        "outlook": waking.outlook(decision) if decision else None,
         "decision": as_json_value(decision),
         "problems": [*tick.problems, *tick.failed_actions],
     }

@@ -15,6 +15,9 @@ def run(
     kubeconfig: Annotated[Path | None, typer.Option(help="The pod's own service account by default.")] = None,
     namespace: str = "default",
     ray_token_file: Annotated[Path | None, typer.Option(help="File with Ray's token.")] = None,
+    ingress_url: Annotated[
+        str | None, typer.Option(help="HAProxy's metrics port, http://HOST:PORT; needed for min_replicas 0.")
+    ] = None,
     listen: Annotated[str, typer.Option(help="HOST:PORT of /metrics, /v1/state and /healthz.")] = "127.0.0.1:9106",
     interval_s: Annotated[float, typer.Option(min=0.2, max=300)] = 5.0,
     journal: Annotated[Path | None, typer.Option(help="Append every tick to this file.")] = None,
@@ -31,6 +34,7 @@ def run(
         namespace=namespace,
         ray_url=ray_url,
         ray_token_file=ray_token_file,
+        ingress_url=ingress_url,
         listen_host=host.strip("[]"),
         listen_port=int(port),
         interval_s=interval_s,

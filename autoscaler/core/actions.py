@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from autoscaler.core.decision import Action, Decision, DrainWorkers, SetReplicas, SetWorkers, rank
 from autoscaler.core.observation import DeploymentSeen, PoolSeen, ReplicaSeen, ReplicaState
-from autoscaler.core.spec import FleetSpec
+from autoscaler.core.spec import FleetSpec, ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +40,9 @@ def plan_actions(
     for pool in fleet.spec.pools:
         seen = fleet.pools.get(pool.name)
         targets = _replica_targets(fleet, pool.name)
+        draining = None if seen is None else frozenset(worker.pod for worker in seen.workers if worker.draining)
         for model, target in targets.items():
-            actions += _retarget(fleet.deployments[model], target, fleet.decisions[model].victims, seen)
+            actions += _retarget(fleet.deployments[model], target, fleet.decisions[model].victims, draining)
         if seen is None:
             continue
         needed = _workers_needed(fleet, seen)
@@ -58,23 +59,25 @@ def plan_actions(
 
 
 def _retarget(
-    seen: DeploymentSeen, target: int, victims: Sequence[str], pool: PoolSeen | None
+    seen: DeploymentSeen, target: int, victims: Sequence[str], draining: frozenset[str] | None
 ) -> tuple[DrainWorkers | SetReplicas, ...]:
-    """The model's new target; before a fall, the drain of the workers whose replicas shall leave."""
+    """The model's new target; before a fall, the drain of the workers whose replicas shall leave.
+
+    `draining` are the pool's workers that drain already; None where the pool could not be read.
+    """
     if target == seen.target:
         return ()
     change = SetReplicas(model=seen.model, before=seen.target, count=target)
-    workers = _to_drain(seen, target, victims, pool) if pool is not None and target < seen.target else ()
+    workers = _to_drain(seen, target, victims, draining) if draining is not None and target < seen.target else ()
     return (DrainWorkers(model=seen.model, workers=workers), change) if workers else (change,)
 
 
-def _to_drain(seen: DeploymentSeen, target: int, victims: Sequence[str], pool: PoolSeen) -> tuple[str, ...]:
+def _to_drain(seen: DeploymentSeen, target: int, victims: Sequence[str], draining: frozenset[str]) -> tuple[str, ...]:
     """The workers to drain for a fall; none where Ray Serve is to choose, for some victim's worker is not known.
 
     Ray Serve cancels replicas that do not run yet first, and then stops those on drained workers.
     """
     running = {replica.replica_id: replica for replica in seen.replicas if replica.state is ReplicaState.RUNNING}
-    draining = {worker.pod for worker in pool.workers if worker.draining}
     ordered: list[ReplicaSeen] = sorted(
         (running[victim] for victim in victims if victim in running), key=lambda replica: replica.worker not in draining
     )
@@ -85,14 +88,15 @@ def _to_drain(seen: DeploymentSeen, target: int, victims: Sequence[str], pool: P
 
 def _replica_targets(fleet: Fleet, pool: str) -> dict[str, int]:
     """The target each readable model of the pool should be given now, in the order of priority."""
-    models = [model.name for model in fleet.spec.models_of(pool)]
+    specs = {model.name: model for model in fleet.spec.models_of(pool)}
+    models = list(specs)
     readable = [model for model in models if model in fleet.deployments and model in fleet.decisions]
     targets = {model: fleet.deployments[model].target for model in readable}
     for model in readable:
-        targets[model] = min(targets[model], _lowest_safe(fleet, model))
+        targets[model] = min(targets[model], _lowest_safe(fleet, specs[model]))
     seen = fleet.pools.get(pool)
     if seen is None or any(model not in targets and model not in fleet.decisions for model in models):
-        return {model: max(targets[model], min(fleet.decisions[model].count, 0)) for model in readable}
+        return targets
     held = _held_by_model(fleet, readable, seen)
     claims = {
         model: max(targets[model], held[model]) if model in targets else fleet.decisions[model].count
@@ -115,10 +119,9 @@ def _held_by_model(fleet: Fleet, models: Sequence[str], seen: PoolSeen) -> dict[
     }
 
 
-def _lowest_safe(fleet: Fleet, model: str) -> int:
+def _lowest_safe(fleet: Fleet, spec: ModelSpec) -> int:
     """The decided count, but with readings missing never below what runs, whoever decided it and when."""
-    decision, seen = fleet.decisions[model], fleet.deployments[model]
-    spec = next(spec for spec in fleet.spec.models if spec.name == model)
+    decision, seen = fleet.decisions[spec.name], fleet.deployments[spec.name]
     blind = decision.signals is None or bool(decision.signals.gaps)
     running = min(seen.count(ReplicaState.RUNNING), spec.max_replicas) if blind else 0
     return max(decision.count, running)

@@ -8,7 +8,7 @@ work; how much of that may be used within the objective is a matter of queueing.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from operator import sub
 
 from autoscaler.core.contention import Contention
 from autoscaler.core.interference import card_rate
@@ -57,6 +57,14 @@ class Cards:
         }
         return cls(contention=contention, free=free, waiting=Counter(slot.gpu_key for slot in waiting))
 
+    def lone(self, demand: Demand, gpu: str, own_ratio: float) -> float:
+        """Requests per second of one replica of a model alone on the card; 0 where that makes no difference."""
+        contention = self.contention
+        if contention.gpus[gpu].policy is not SchedulerPolicy.BEST_EFFORT:
+            return 0.0
+        others_ratio = max(0.0, contention.usual_on(gpu) - own_ratio)
+        return demand.items * closed_rates(1, demand.away_s, demand.engine_s, others_ratio)[1]
+
     def rates(self, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float) -> list[float]:
         """Requests per second of so many replicas on one card, for each count and the one that `counts` ends before.
 
@@ -66,7 +74,9 @@ class Cards:
         load = contention.gpus[gpu]
         others_ratio = max(0.0, contention.usual_on(gpu) - own_ratio)
         if load.policy is SchedulerPolicy.BEST_EFFORT:  # one pass gives all counts: most of a tick's cards are these
-            rates = closed_rates(counts.stop, demand.away_s, demand.engine_s, others_ratio)[counts.start :]
+            rates = closed_rates(counts.stop, demand.away_s, demand.engine_s, others_ratio)
+            if counts.start:
+                del rates[: counts.start]
         else:
             slots = contention.slots_by_gpu[gpu]
             most = max(slots[0].profile.most_per_gpu, len(slots))
@@ -84,7 +94,7 @@ class Cards:
                 else 0.0
                 for count in range(counts.start, counts.stop + 1)
             ]
-        return [demand.items * rate for rate in rates]
+        return rates if demand.items == 1 else [demand.items * rate for rate in rates]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +102,9 @@ class Reach:
     """Requests per second that 0, 1, 2 … replicas can do, the running ones first, then the best free slots."""
 
     rates_per_s: tuple[float, ...]
+    """While all of them always have work, and so wait for one another on the cards they share."""
+    lone_per_s: tuple[float, ...]
+    """As if each were the only one of the model on its card."""
     useful: int
     """Up to this many each adds something worth its slot."""
     slots: int
@@ -108,38 +121,47 @@ def reach(
     """
     running, unknown = _own(cards.contention, placed)
     solo_per_s = demand.items / demand.solo_s
-    gains = [solo_per_s] * unknown
+    gains = [(solo_per_s, solo_per_s)] * unknown
     for gpu, (own, own_ratio) in running.items():
-        gains += _gains(cards, demand, gpu, range(own), own=own, own_ratio=own_ratio)
+        lone = cards.lone(demand, gpu, own_ratio)
+        gains += [(g, max(g, lone)) for g in _gains(cards, demand, gpu, range(own), own=own, own_ratio=own_ratio)]
     gains.sort(reverse=True)
-    offers: list[float] = []
+    offers: list[tuple[float, float]] = []
     for card in cards.free.get(profile, ())[: max(0, most - len(gains))]:
         own, own_ratio = running.get(card.gpu, (0, 0.0))
-        offers += _gains(cards, demand, card.gpu, range(own, own + card.slots), own=own, own_ratio=own_ratio)
+        lone = cards.lone(demand, card.gpu, own_ratio)
+        offers += [
+            (g, max(g, lone))
+            for g in _gains(cards, demand, card.gpu, range(own, own + card.slots), own=own, own_ratio=own_ratio)
+        ]
     offers.sort(reverse=True)
     slots = len(gains) + len(offers)
-    gains += (gain for gain in offers if gain >= least_gain_ratio * solo_per_s)
+    gains += (gain for gain in offers if gain[0] >= least_gain_ratio * solo_per_s)
     useful = len(gains)
-    average = sum(gains) / useful if gains else solo_per_s
-    gains += [max(average, least_gain_ratio * solo_per_s)] * (most - len(gains))
-    return Reach(rates_per_s=tuple(_summed(gains[:most])), useful=useful, slots=slots)
+    average = sum(g for g, _ in gains) / useful if gains else solo_per_s
+    alone = sum(g for _, g in gains) / useful if gains else solo_per_s
+    further = max(average, least_gain_ratio * solo_per_s)
+    gains += [(further, max(further, alone))] * (most - len(gains))
+    return Reach(
+        rates_per_s=tuple(_summed([g for g, _ in gains[:most]])),
+        lone_per_s=tuple(_summed([g for _, g in gains[:most]])),
+        useful=useful,
+        slots=slots,
+    )
 
 
 def expendable(cards: Cards, demand: Demand, placed: Mapping[str, str | None]) -> tuple[str, ...]:
     """The replicas (id -> slot) in the order in which the model can best do without them."""
     running, _ = _own(cards.contention, placed.values())
     ranked = []
-    seen: Counter[str] = Counter()
+    gains = {
+        gpu: _gains(cards, demand, gpu, range(own), own=own, own_ratio=own_ratio)
+        for gpu, (own, own_ratio) in running.items()
+    }
     for replica_id in sorted(placed):
         slot = cards.contention.slots.get(placed[replica_id] or "")
-        if slot is None:
-            ranked.append((0.0, replica_id))
-            continue
-        own, own_ratio = running[slot.gpu_key]
-        depth = own - seen[slot.gpu_key]
-        seen[slot.gpu_key] += 1
-        (gain,) = _gains(cards, demand, slot.gpu_key, range(depth - 1, depth), own=own, own_ratio=own_ratio)
-        ranked.append((round(gain, 2), replica_id))
+        # Of several on one card the first one to go takes along what the last one there adds.
+        ranked.append((round(gains[slot.gpu_key].pop(), 2) if slot is not None else 0.0, replica_id))
     return tuple(replica_id for _, replica_id in sorted(ranked))
 
 
@@ -180,7 +202,8 @@ def _own(contention: Contention, placed: Iterable[str | None]) -> tuple[dict[str
 def _gains(cards: Cards, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float) -> list[float]:
     """What each replica beyond `counts.start` adds on a card."""
     rates = cards.rates(demand, gpu, counts, own=own, own_ratio=own_ratio)
-    return [max(0.0, after - before) for before, after in pairwise(rates)]
+    gains = list(map(sub, rates[1:], rates))
+    return gains if min(gains) >= 0 else [max(0.0, gain) for gain in gains]
 
 
 def _summed(gains: Sequence[float]) -> Iterator[float]:

@@ -8,6 +8,7 @@ is never taken for an idle slot.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from autoscaler.core.observation import Missing, MissingReason, Observation, SlotReading, Source
 from autoscaler.core.spec import PolicySettings
@@ -38,9 +39,8 @@ class GpuLoad:
     """The engine has nothing left and a further replica would only slow the others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
-    """One slot on its card, now: what it uses of the engine and what it meets there."""
+class Beside(NamedTuple):
+    """One slot on its card, now: what it uses of the engine and what it meets there. Made for every replica."""
 
     policy: SchedulerPolicy
     own_ratio: float
@@ -79,7 +79,7 @@ class Contention:
         slot = self.slots.get(slot_id)
         if slot is None or slot.gpu.uuid is None:
             return None
-        reading, gpu = self.readings[slot_id], slot.gpu_key
+        reading, gpu = self.readings[slot_id], slot.gpu.uuid
         others_ratio = self.others.get(slot_id)
         if others_ratio is None or not isinstance(reading, SlotReading):
             return None
@@ -97,8 +97,21 @@ class Contention:
         reading = self.readings.get(slot_id)
         if not isinstance(reading, SlotReading):
             return None
-        entitled = self._entitled(self.slots[slot_id])
-        return None if entitled is None else min(1.0, reading.busy_ratio / entitled)
+        slot, most = self.slots[slot_id], self.most[slot_id]
+        policy, gpu = slot.gpu.policy, slot.gpu.uuid
+        if policy is SchedulerPolicy.FIXED_SHARE:
+            return min(1.0, reading.busy_ratio / _entitled_ratio(policy, 1, 0, most))
+        if gpu is None:
+            return None  # unknown neighbours
+        running, others_ratio = self.gpus[gpu].slots, self.others.get(slot_id)
+        most = max(most, running)  # cards that mix sizes run more vGPUs than the largest profile alone would allow
+        if policy is SchedulerPolicy.EQUAL_SHARE:
+            return min(1.0, reading.busy_ratio / _entitled_ratio(policy, running, 0, most))
+        if others_ratio is None:
+            return None  # an unread neighbour may be busy or not
+        # Best effort cedes what the others leave: beside a neighbour at 10 % a slot can have 90 %, not a half.
+        fair = _entitled_ratio(policy, running, self.active[gpu], most)
+        return min(1.0, reading.busy_ratio / max(fair, 1 - others_ratio))
 
     def crowding(self, gpu: str) -> float:
         """How much a new replica would meet on this card, 0 (nothing) to 1, in tenths so that noise decides nothing."""
@@ -113,23 +126,6 @@ class Contention:
         idle_costs = load.policy is SchedulerPolicy.EQUAL_SHARE
         return round(max(busy_ratio, neighbours if idle_costs else 0.0), 1)
 
-    def _entitled(self, slot: Slot) -> float | None:
-        most = self.most[slot.slot_id]
-        if slot.gpu.policy is SchedulerPolicy.FIXED_SHARE:
-            return entitled_ratio(slot.gpu.policy, running=1, busy=0, most_per_gpu=most)
-        if slot.gpu.uuid is None:
-            return None  # unknown neighbours
-        running = self.gpus[slot.gpu_key].slots
-        most = max(most, running)  # cards that mix sizes run more vGPUs than the largest profile alone would allow
-        if slot.gpu.policy is SchedulerPolicy.EQUAL_SHARE:
-            return entitled_ratio(slot.gpu.policy, running=running, busy=0, most_per_gpu=most)
-        others_ratio = self.others.get(slot.slot_id)
-        if others_ratio is None:
-            return None  # an unread neighbour may be busy or not
-        fair = entitled_ratio(slot.gpu.policy, running=running, busy=self.active[slot.gpu_key], most_per_gpu=most)
-        # Best effort cedes what the others leave: beside a neighbour at 10 % a slot can have 90 %, not a half.
-        return max(fair, 1 - others_ratio)
-
 
 def measure(
     inventory: Inventory,
@@ -140,6 +136,7 @@ def measure(
 ) -> Contention:
     """Put this tick's slot readings onto the cards of the inventory; `usual` is what the last tick called usual."""
     slots, by_gpu = inventory.slots_by_id(), inventory.slots_by_gpu()
+    ids_by_gpu = _ids_by_gpu(slots)
     readings = _readings(slots, seen, policy, now_s)
     gpus: dict[str, GpuLoad] = {}
     others: dict[str, float] = {}
@@ -148,14 +145,15 @@ def measure(
     smoothed = _usual(readings, usual or {}, _empty(slots, seen))
     usual_by_gpu: dict[str, float] = {}
     for gpu, on_card in by_gpu.items():
-        ids = [slot.slot_id for slot in on_card]
+        ids = ids_by_gpu[gpu]
         busy = [reading.busy_ratio for key in ids if isinstance(reading := readings[key], SlotReading)]
         gpus[gpu] = _load(gpu, on_card, busy, policy)
-        most.update((key, _most_per_gpu(slot.profile)) for key, slot in zip(ids, on_card, strict=True))
+        most |= _most_by_slot(ids, on_card)
         active[gpu] = sum([ratio > BUSY_RATIO for ratio in busy])
         usual_by_gpu[gpu] = sum([smoothed[key] for key in ids])
         if len(busy) == len(ids):
-            others.update((key, sum(busy[:place] + busy[place + 1 :])) for place, key in enumerate(ids))
+            for place, key in enumerate(ids):
+                others[key] = sum(busy[:place] + busy[place + 1 :])
     return Contention(
         readings=readings,
         gpus=gpus,
@@ -169,6 +167,20 @@ def measure(
     )
 
 
+def _ids_by_gpu(slots: Mapping[str, Slot]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for slot_id, slot in slots.items():
+        grouped.setdefault(slot.gpu_key, []).append(slot_id)
+    return grouped
+
+
+def _most_by_slot(ids: Sequence[str], slots: Sequence[Slot]) -> dict[str, int]:
+    """How many vGPUs of its profile one card runs, for each slot of a card."""
+    if len({id(slot.profile) for slot in slots}) == 1:  # nearly always: one look-up for the whole card
+        return dict.fromkeys(ids, _most_per_gpu(slots[0].profile))
+    return {key: _most_per_gpu(slot.profile) for key, slot in zip(ids, slots, strict=True)}
+
+
 def _readings(
     slots: Mapping[str, Slot], seen: Observation, policy: PolicySettings, now_s: float
 ) -> dict[str, SlotReading | Missing]:
@@ -179,8 +191,9 @@ def _readings(
     for slot_id in slots:
         reading = taken.get(slot_id)
         if reading is None:
-            unseen = Missing(source=Source.SLOT, name=slot_id, reason=MissingReason.NOT_SEEN)
-            readings[slot_id] = told.get(slot_id, unseen)
+            readings[slot_id] = told.get(slot_id) or Missing(
+                source=Source.SLOT, name=slot_id, reason=MissingReason.NOT_SEEN
+            )
         elif now_s - reading.at_s > policy.max_age_s:
             readings[slot_id] = Missing(
                 source=Source.SLOT, name=slot_id, reason=MissingReason.STALE, age_s=now_s - reading.at_s
@@ -217,6 +230,11 @@ def _usual(
     return usual
 
 
+@lru_cache(maxsize=4096)
+def _entitled_ratio(policy: SchedulerPolicy, running: int, busy: int, most: int) -> float:
+    return entitled_ratio(policy, running=running, busy=busy, most_per_gpu=most)
+
+
 @lru_cache(maxsize=256)
 def _most_per_gpu(profile: Profile) -> int:
     return profile.most_per_gpu
@@ -229,7 +247,7 @@ def _load(gpu: str, slots: tuple[Slot, ...], busy: Sequence[float], policy: Poli
         gpu=gpu,
         policy=card.policy,
         slots=len(slots),
-        held=sum(slot.holder is not None for slot in slots),
+        held=sum([slot.holder is not None for slot in slots]),
         busy_ratio=sum(busy),
         unread=len(slots) - len(busy),
         saturated=shared and sum(busy) >= policy.saturated_ratio,

@@ -7,16 +7,16 @@ says what fits and helps, and the plan lists the actions that follow. Nothing he
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from autoscaler.core import actions, evidence, guardrails, policy
+from autoscaler.core import actions, evidence, guardrails, policy, waking
 from autoscaler.core.capacity import Cards, expendable
+from autoscaler.core.claims import claim
 from autoscaler.core.contention import Contention, measure
 from autoscaler.core.decision import Decision, Plan, Reason, Recommendation, SetReplicas, Stage, Step, numbers
 from autoscaler.core.moves import move
-from autoscaler.core.need import Need
 from autoscaler.core.observation import DeploymentSeen, Missing, Observation, PoolSeen, ReplicaSample
 from autoscaler.core.placement import Grant, Want, place_models
 from autoscaler.core.service import Demand
-from autoscaler.core.sharing import Claim, yielded
+from autoscaler.core.sharing import Claim, shares
 from autoscaler.core.signals import FreshReplica, ModelSignals, frozen, read_replicas, read_signals, slot_gaps
 from autoscaler.core.situation import Situation, needing
 from autoscaler.core.spec import FleetSpec, ModelSpec
@@ -51,12 +51,12 @@ class _Draft:
     count: int
     state: ModelState
     steps: tuple[Step, ...]
+    claim: Claim
     recommendations: tuple[Recommendation, ...] = ()
     signals: ModelSignals | None = None
     placed: Mapping[str, str | None] = field(default_factory=dict)
     """Running replicas that could be read, and their slots."""
     demand: Demand | None = None
-    need: Need | None = None
 
 
 def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory, now_s: float) -> tuple[State, Plan]:
@@ -65,16 +65,17 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
     drafts = [
         draft for model in spec.by_priority if (draft := _draft(tick, model, state.models.get(model.name))) is not None
     ]
-    claims = {draft.spec.name: _claim(draft) for draft in drafts}
-    drafts = _shared(tick, drafts, claims)
+    shared = _shared(tick, drafts)
+    drafts = [_yielding(draft, shared.get(draft.spec.name, draft.current)) for draft in drafts]
     pools = {name: read for name, read in tick.pools.items() if isinstance(read, PoolSeen)}
     bound = {
         name: sum(worker.node is not None and not worker.draining for worker in pool.live)
         for name, pool in pools.items()
     }
     # Of equal priority the one that lacks most chooses first.
-    urgent = sorted(drafts, key=lambda draft: (-draft.spec.priority, -claims[draft.spec.name].gain(draft.current)))
-    placement = place_models([_want(spec, draft) for draft in urgent], bound, inventory, tick.cards)
+    urgent = sorted(drafts, key=lambda draft: (-draft.spec.priority, -draft.claim.gain(draft.current)))
+    wants = [_want(spec, draft, shared.get(draft.spec.name)) for draft in urgent]
+    placement = place_models(wants, bound, inventory, tick.cards)
     decisions = {draft.spec.name: _decision(tick, draft, placement.grants[draft.spec.name]) for draft in drafts}
     deployments = {name: read for name, read in tick.deployments.items() if isinstance(read, DeploymentSeen)}
     fleet = actions.Fleet(spec=spec, decisions=decisions, deployments=deployments, pools=pools)
@@ -96,34 +97,34 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
     return State(models=models, surplus_since_s=surplus, usual=tick.contention.usual), plan
 
 
-def _shared(tick: _Tick, drafts: list[_Draft], claims: Mapping[str, Claim]) -> list[_Draft]:
-    """Where a pool is too small for all needs, let models yield replicas to others."""
-    given: dict[str, int] = {}
+def _shared(tick: _Tick, drafts: Sequence[_Draft]) -> dict[str, int]:
+    """By model of every pool that is too small for all needs: its share of it."""
+    shared: dict[str, int] = {}
     for pool in tick.spec.pools:
         mine = [draft for draft in drafts if draft.spec.pool == pool.name]
         if len(mine) < 2:
             continue
         running = sum(draft.state.running for draft in mine)
         slots = running + sum(card.slots for card in tick.cards.free.get(pool.profile, ()))
-        if sum(max(claims[draft.spec.name].need, draft.current) for draft in mine) > slots:
+        if sum(max(draft.claim.need, draft.current) for draft in mine) > slots:
             most = max(1, slots // EXCHANGED_PART)
-            given |= yielded([claims[draft.spec.name] for draft in mine], slots=slots, most=most)
-    return [_yielding(draft, given[draft.spec.name]) if draft.spec.name in given else draft for draft in drafts]
+            shared |= shares([_offer(draft) for draft in mine], slots=slots, most=most)
+    return shared
 
 
-def _claim(draft: _Draft) -> Claim:
-    return Claim(
-        model=draft.spec.name,
-        priority=draft.spec.priority,
-        floor=draft.spec.min_replicas,
-        need=draft.count if draft.need is None else min(draft.need.count, draft.spec.max_replicas),
-        now=draft.count if draft.need is None else min(draft.need.now, draft.spec.max_replicas),
-        count=draft.current,
-    )
+def _offer(draft: _Draft) -> Claim:
+    """The draft's claim; while anything of it is unread it gives nothing away."""
+    is_unread = draft.signals is None or bool(draft.signals.gaps)
+    return replace(draft.claim, floor=draft.current) if is_unread else draft.claim
 
 
-def _yielding(draft: _Draft, given: int) -> _Draft:
-    count = max(draft.spec.min_replicas, min(draft.count, draft.current - given))
+def _yielding(draft: _Draft, share: int) -> _Draft:
+    """The draft, fallen to the model's share of a short pool where it has more."""
+    if share >= draft.current:
+        return draft
+    count = max(draft.claim.floor, min(draft.count, share))
+    if count == draft.count:  # it falls as far by itself
+        return draft
     step = Step(stage=Stage.PLACEMENT, before=draft.count, after=count, reason=Reason.YIELDED)
     return replace(draft, count=count, steps=(*draft.steps, step))
 
@@ -131,7 +132,7 @@ def _yielding(draft: _Draft, given: int) -> _Draft:
 def _look(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory, now_s: float) -> _Tick:
     max_age_s = spec.policy.max_age_s
     contention = measure(inventory, seen, spec.policy, now_s, state.usual)
-    workers = frozenset(worker.pod for pool in seen.pools for worker in pool.live)
+    workers = frozenset(worker.pod for pool in seen.pools for worker in pool.live) - seen.lived_in
     taken = frozenset(sample.slot_id for sample in seen.replicas if sample.slot_id)
     samples: dict[str, list[ReplicaSample]] = {}
     for sample in seen.replicas:
@@ -141,7 +142,7 @@ def _look(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory
         seen=seen,
         contention=contention,
         cards=Cards.of(inventory, contention, workers, taken),
-        deployments={m.name: seen.deployment(m.name, now_s=now_s, max_age_s=max_age_s) for m in spec.models},
+        deployments=seen.deployments_of((m.name for m in spec.models), now_s=now_s, max_age_s=max_age_s),
         pools={pool.name: seen.pool(pool.name, now_s=now_s, max_age_s=max_age_s) for pool in spec.pools},
         samples=samples,
         now_s=now_s,
@@ -152,12 +153,11 @@ def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> _Draft | N
     """Recommend and guard; None when nothing at all is known about the model."""
     deployment = tick.deployments[spec.name]
     if isinstance(deployment, Missing):
-        return None if known is None else _unreadable(spec, known)
+        return None if known is None else _unreadable(spec, known, tick.now_s)
     state = known or ModelState.start(spec, deployment.target, tick.now_s)
     reset = _reset_step(deployment, state)
     state = state.with_target(deployment, tick.now_s).with_deployment(deployment, tick.spec.guardrails, tick.now_s)
-    state = state.with_samples(tick.samples.get(spec.name, ()), tick.spec.policy.window_s)
-    signals, fresh = _signals(tick, spec, state)
+    state, signals, fresh = _signals(tick, spec, state)
     situation = Situation(
         now_s=tick.now_s,
         spec=spec,
@@ -171,35 +171,41 @@ def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> _Draft | N
     situation = replace(situation, state=evidence.learn(situation))
     placed = {replica.replica_id: replica.slot_id for replica in fresh}
     recommendations = policy.recommend(situation)
-    situation = replace(situation, state=_with_need(situation, recommendations))
+    situation = replace(situation, state=evidence.with_need(situation, recommendations))
     wanted = _wanted(situation, recommendations)
     steps = (*reset, wanted, *guardrails.apply(situation, wanted.after))
     moved, moving = move(situation, steps[-1].after, tick.cards, tuple(placed.values()), profile)
     steps = (*steps, *(step for step in (moving, _foreign_step(situation, deployment, steps[-1].after)) if step))
+    claimed = claim(spec, moved, signals, situation.need if wanted.after else None, steps[-1].after, tick.now_s)
     return _Draft(
         spec=spec,
         current=state.desired,
         count=steps[-1].after,
-        state=moved,
+        state=replace(moved, carried=moved.carried.with_value(tick.now_s, claimed.now)),
         steps=steps,
+        claim=replace(claimed, floor=situation.floor),
         recommendations=recommendations,
         signals=signals,
         placed=placed,
         demand=situation.demand,
-        need=situation.need,
     )
 
 
-def _unreadable(spec: ModelSpec, state: ModelState) -> _Draft:
+def _unreadable(spec: ModelSpec, state: ModelState, now_s: float) -> _Draft:
     held = Step(stage=Stage.SEEN, before=state.desired, after=state.desired, reason=Reason.SERVE_UNREADABLE)
-    return _Draft(spec=spec, current=state.desired, count=state.desired, state=state, steps=(held,))
+    claimed = claim(spec, state, None, None, state.desired, now_s)
+    return _Draft(spec=spec, current=state.desired, count=state.desired, state=state, steps=(held,), claim=claimed)
 
 
-def _signals(tick: _Tick, spec: ModelSpec, state: ModelState) -> tuple[ModelSignals, tuple[FreshReplica, ...]]:
+def _signals(
+    tick: _Tick, spec: ModelSpec, state: ModelState
+) -> tuple[ModelState, ModelSignals, tuple[FreshReplica, ...]]:
     settings = tick.spec.policy
+    state = state.with_samples(tick.samples.get(spec.name, ()), settings.window_s)
     fresh, gaps = read_replicas(state.running_ids, state.windows, tick.seen, settings, tick.now_s)
     all_gaps = (*gaps, *frozen(fresh, tick.contention), *slot_gaps(fresh, tick.contention))
-    return read_signals(spec, settings, fresh, all_gaps, tick.contention, state.running), fresh
+    signals = read_signals(spec, settings, fresh, all_gaps, tick.contention, state.running)
+    return (*waking.listen(state, signals, fresh, tick.seen, settings, tick.now_s), fresh)
 
 
 def _reset_step(deployment: DeploymentSeen, state: ModelState) -> tuple[Step, ...]:
@@ -214,18 +220,9 @@ def _foreign_step(situation: Situation, deployment: DeploymentSeen, count: int) 
     until_s, now_s, spec = situation.state.yields_until_s, situation.now_s, situation.spec
     if until_s is None or now_s >= until_s or situation.too_slow or situation.refusing:
         return None
-    theirs = min(max(deployment.target, spec.min_replicas), spec.max_replicas)
+    theirs = min(max(deployment.target, situation.floor), spec.max_replicas)
     why = numbers(left_s=until_s - now_s)
     return Step(stage=Stage.GUARDRAIL, before=count, after=theirs, reason=Reason.FOREIGN_WRITER, numbers=why)
-
-
-def _with_need(situation: Situation, recommendations: tuple[Recommendation, ...]) -> ModelState:
-    """Remember the need of this tick; while readings are missing the need may be anything up to what is there."""
-    spec, state = situation.spec, situation.state
-    need = min(max(recommendations[0].count, spec.min_replicas), spec.max_replicas) if recommendations else 0
-    if situation.signals.gaps or not recommendations:
-        need = max(need, state.desired)
-    return replace(state, needs=state.needs.with_value(situation.now_s, need))
 
 
 def _wanted(situation: Situation, recommendations: tuple[Recommendation, ...]) -> Step:
@@ -240,14 +237,15 @@ def _wanted(situation: Situation, recommendations: tuple[Recommendation, ...]) -
     return Step(stage=Stage.POLICY, before=current, after=winner.count, reason=winner.reason, numbers=winner.numbers)
 
 
-def _want(spec: FleetSpec, draft: _Draft) -> Want:
+def _want(spec: FleetSpec, draft: _Draft, share: int | None) -> Want:
     return Want(
         model=draft.spec.name,
         pool=draft.spec.pool,
         profile=spec.pool(draft.spec.pool).profile,
         count=draft.count,
         current=draft.current,
-        firm=max(draft.state.running, draft.spec.min_replicas),
+        firm=max(draft.state.running, draft.claim.floor),
+        share=share,
         demand=draft.demand,
         placed=tuple(draft.placed.values()),
         least_gain_ratio=spec.policy.least_gain_ratio,
@@ -261,7 +259,7 @@ def _decision(tick: _Tick, draft: _Draft, grant: Grant) -> Decision:
         steps += (
             Step(stage=Stage.PLACEMENT, before=draft.count, after=grant.count, reason=grant.reason, numbers=unplaced),
         )
-    return Decision(
+    made = Decision(
         model=draft.spec.name,
         current=draft.current,
         count=grant.count,
@@ -272,6 +270,7 @@ def _decision(tick: _Tick, draft: _Draft, grant: Grant) -> Decision:
         blocked=grant.blocked,
         victims=_victims(tick, draft, grant.count),
     )
+    return waking.foretold(made, draft.spec, draft.state, tick.now_s)
 
 
 def _victims(tick: _Tick, draft: _Draft, count: int) -> tuple[str, ...]:

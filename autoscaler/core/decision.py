@@ -52,6 +52,10 @@ class Reason(StrEnum):
     YIELDED = "yielded"
     MOVE_INTERFERENCE = "move_interference"
     MOVING = "moving"
+    WOKEN = "woken"
+    IDLE = "idle"
+    ASLEEP = "asleep"
+    INGRESS_UNREADABLE = "ingress_unreadable"
     TARGET_RESET = "target_reset"
     FOREIGN_WRITER = "foreign_writer"
     SERVE_UNREADABLE = "serve_unreadable"
@@ -116,6 +120,10 @@ class Decision:
     """Why, per node."""
     victims: tuple[str, ...] = ()
     """All running replicas by id, those first that the model can best do without."""
+    sleeps_in_s: float | None = None
+    """Seconds without a request after which it has no replica; None where it may not, or nobody can tell."""
+    starts_in_s: float | None = None
+    """Seconds until a replica is expected, of a model that has none; None before any start was measured."""
 
     @property
     def held(self) -> bool:
@@ -135,16 +143,6 @@ class Decision:
         if self.held:
             return f"{self.model}: stays at {self.count}: {said}"
         return f"{self.model}: from {self.current}, {said}, so {self.count}"
-
-    def outlook(self) -> str | None:
-        """What would change the count, for a person; None where the law does not know."""
-        known = self.recommendations[0].numbers if self.recommendations else {}
-        if "grow_above_per_s" not in known:
-            return None
-        said = f"above {known['grow_above_per_s']:.1f} requests/s it would grow"
-        if known["shrink_below_per_s"] > 0:
-            said += f", below {known['shrink_below_per_s']:.1f} for {known['hold_s']:.0f} s it would shrink"
-        return said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,6 +286,12 @@ _PHRASES = {
     ),
     Reason.MOVING: "a move under way kept {after}",
     Reason.YIELDED: "one was yielded to a model that lacks more, which left {after}",
+    Reason.WOKEN: "a request wanted {after} ({unanswered:.0f} found no replica in {over_s:.0f} s)",
+    Reason.IDLE: "idleness wanted {after} (no request for {quiet_s:.0f} s, {idle_s:.0f} s allow it)",
+    Reason.ASLEEP: "asleep until a request comes",
+    Reason.INGRESS_UNREADABLE: (
+        "an unread ingress wanted {after} (for {unread_s:.0f} s nobody could say whether a request came)"
+    ),
     Reason.TARGET_RESET: "Ray Serve's target was {before} instead of {after} and is set again",
     Reason.FOREIGN_WRITER: "another writer sets the target, which is left at {after} for {left_s:.0f} s more",
     Reason.SERVE_UNREADABLE: "Ray Serve could not be read, which kept {after}",

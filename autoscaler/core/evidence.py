@@ -7,6 +7,7 @@ one again and again.
 
 from dataclasses import replace
 
+from autoscaler.core.decision import Recommendation
 from autoscaler.core.observation import Missing
 from autoscaler.core.situation import Situation
 from autoscaler.core.state import ModelState, Overload
@@ -28,3 +29,12 @@ def learn(situation: Situation) -> ModelState:
         overload = Overload(count=state.running, offered_per_s=offered.value, at_s=situation.now_s)
         return state.with_overload(overload)
     return state
+
+
+def with_need(situation: Situation, recommendations: tuple[Recommendation, ...]) -> ModelState:
+    """Remember the need of this tick; while readings are missing the need may be anything up to what is there."""
+    spec, state = situation.spec, situation.state
+    need = min(max(recommendations[0].count, situation.floor), spec.max_replicas) if recommendations else 0
+    if situation.signals.gaps or not recommendations:
+        need = max(need, state.desired)
+    return replace(state, needs=state.needs.with_value(situation.now_s, need))

@@ -41,6 +41,8 @@ def wait_for_help(situation: Situation, count: int) -> Step | None:
     at every tick of a 40 s cold start, although the 3 decided on will do. Nothing falls while replicas are awaited.
     """
     current, pending = situation.current, situation.state.pending
+    if not current:
+        return None  # there is no help on its way: whoever asks gets it
     if count < current:
         if situation.need is not None and count <= situation.state.running < current:
             # What was awaited is not needed any more. One or two fewer are no reason: who is cancelled today starts
@@ -65,6 +67,8 @@ def worst_need(situation: Situation, count: int) -> Step | None:
     """Fall no further than the largest need of the scale-down window."""
     if count >= situation.current or (situation.need is not None and situation.spec.scale_down_window_s is None):
         return None  # the learned need holds what it has to by itself
+    if situation.idle:
+        return None  # the idle time has been the hold
     largest = situation.state.needs.largest(situation.now_s)
     floor = situation.current if largest is None else min(situation.current, largest)
     if floor <= count:
@@ -80,7 +84,7 @@ def settle(situation: Situation, count: int) -> Step | None:
     settings = situation.guardrails
     since_s = situation.now_s - changed_s
     rises = count > situation.current
-    if rises and situation.need is not None:
+    if rises and (situation.need is not None or not situation.current):
         return None  # the need follows from the load, which does not have to settle
     if since_s >= (settings.settle_up_s if rises else settings.settle_down_s):
         return None
@@ -108,11 +112,11 @@ def give_up_pending(situation: Situation, count: int) -> Step | None:
 
 def bounds(situation: Situation, count: int) -> Step | None:
     """Stay between the least and the most the operator allows."""
-    spec = situation.spec
-    bounded = min(max(count, spec.min_replicas), spec.max_replicas)
+    least, most = situation.floor, situation.spec.max_replicas
+    bounded = min(max(count, least), most)
     if bounded == count:
         return None
-    return _step(count, bounded, Reason.BOUNDS, min_replicas=spec.min_replicas, max_replicas=spec.max_replicas)
+    return _step(count, bounded, Reason.BOUNDS, min_replicas=least, max_replicas=most)
 
 
 GUARDRAILS: tuple[Guardrail, ...] = (

@@ -4,16 +4,16 @@ Best effort hands the engine round among those with work, equal share among all 
 that the profile allows. The engine is one processor-sharing station; a replica between two batches is away from it.
 """
 
-from autoscaler.core.queueing import closed_rate
+from autoscaler.core.queueing import closed_rate, company
 from vgpu.core.share import SchedulerPolicy
 
-_FULL = 0.95
 
-
-def stretch(policy: SchedulerPolicy, others_ratio: float, *, attached: int, most: int, active: int) -> float:
+def stretch(
+    policy: SchedulerPolicy, others_ratio: float, *, own_ratio: float, attached: int, most: int, active: int
+) -> float:
     """How many times as long a slot's engine work takes as alone on the card, at least 1.
 
-    others_ratio  the part of the engine that the card's other slots use
+    others_ratio, own_ratio  the part of the engine that the card's other slots use, and this one
     attached, most, active  guests on the card, guests the profile allows, other guests with work now
     """
     match policy:
@@ -22,8 +22,7 @@ def stretch(policy: SchedulerPolicy, others_ratio: float, *, attached: int, most
         case SchedulerPolicy.EQUAL_SHARE:
             return float(max(1, attached))
         case SchedulerPolicy.BEST_EFFORT:
-            # An open load stretches by 1 / (1 - load); never by more than one turn for each neighbour with work.
-            return min(1 / (1 - min(others_ratio, _FULL)), 1.0 + active)
+            return 1.0 + company(active, others_ratio, own_ratio)
 
 
 def card_rate(  # noqa: PLR0913  # each is one number of the formula

@@ -18,12 +18,13 @@ PROMISE_RATIO = 0.05
 """A p95 objective lets one request in twenty be late."""
 JUDGED_S = 60.0
 GOAL_RATIO = 0.025
-"""Late requests at which the trim rests: half of what is promised."""
+"""Fewer late requests than this, half of what is promised, are not the formulas' fault: some are late by themselves."""
 WORST_JUDGED_RATIO = 0.2
 """A tick in which more came late says no more about the formulas: something else has happened."""
-TRIM_UP_PER_S, TRIM_DOWN_PER_S = 0.05, 0.02
-"""Per part of late requests off the goal: 5 % too many raise the trim by 16 % a minute, none at all lower it by 3 %."""
-LEAST_TRIM, MOST_TRIM = 1.0, 1.6
+TRIM_UP_PER_S, TRIM_DOWN_PER_S = 0.1, 0.03
+"""Per part of late requests beyond the foretold: 2 % too many raise the trim by 13 % a minute, 2 % too few lower it by
+4 %."""
+LEAST_TRIM, MOST_TRIM = 0.75, 1.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +34,10 @@ class Learned:
     service: Service = field(default_factory=Service)
     rehearsal: Rehearsal = field(default_factory=Rehearsal)
     trim: float = 1.0
-    """By how much replicas do less than the formulas say; 1 is exactly as much."""
+    """By how much replicas bear less than the formulas say; 1 is exactly as much."""
     trimmed_s: float | None = None
-    late_ratio: float = 0.0
-    """The part of requests that came late while nothing was on its way, over about the last minute."""
+    missed_ratio: float = 0.0
+    """The part of requests that came late beyond the foretold, while nothing was on its way, over about a minute."""
     variation: float = 1.0
     """Variance of the arrivals of a tick as a part of their mean: 1 for Poisson's."""
     arrivals: float | None = None
@@ -90,10 +91,10 @@ class Learned:
 
     def with_arrivals(self, fresh: Sequence[FreshReplica]) -> "Learned":
         """Take in how many requests came since the last tick, for how much that number jumps about."""
-        over_s = max((replica.last.over_s for replica in fresh), default=0.0)
+        over_s = max([replica.last.over_s for replica in fresh], default=0.0)
         if over_s <= 0:
             return self
-        came = float(max(0, sum(replica.last.arrived for replica in fresh)))
+        came = float(max(0, sum([replica.last.arrived for replica in fresh])))
         if self.arrivals is None or came + self.arrivals < 10:
             return replace(self, arrivals=came)
         # Half the squared difference of neighbours is the variance without the slow swing.
@@ -102,20 +103,22 @@ class Learned:
         variation = self.variation + near * (jump - self.variation)
         return replace(self, arrivals=came, variation=min(MOST_VARIATION, max(LEAST_VARIATION, variation)))
 
-    def with_trim(self, late_ratio: float | None, now_s: float) -> "Learned":
-        """Trust the formulas less the more the promise is broken, and slowly more again; None: nothing can be said.
+    def with_trim(self, late_ratio: float | None, foretold_ratio: float, now_s: float) -> "Learned":
+        """Trust the formulas less where more requests come late than they foretell, and more where fewer do.
 
-        In proportion, so that it comes to rest where the promise is just kept with its margin. Judged over about a
-        minute: of the 300 requests of one window a few more than promised are late by chance.
+        In proportion, so that it comes to rest where they tell the truth. A fleet with little to do teaches nothing
+        that way: none late were foretold, and none are. Judged over about a minute: of the 300 requests of one window
+        a few more than foretold are late by chance. None: nothing can be said.
         """
         over_s = 0.0 if self.trimmed_s is None else min(now_s - self.trimmed_s, 10.0)
         if late_ratio is None:
             return replace(self, trimmed_s=now_s)
         near = 1 - math.exp(-over_s / JUDGED_S)
-        late = self.late_ratio + near * (min(late_ratio, WORST_JUDGED_RATIO) - self.late_ratio)
-        missed = late - GOAL_RATIO
+        late, foretold = min(late_ratio, WORST_JUDGED_RATIO), min(foretold_ratio, WORST_JUDGED_RATIO)
+        beyond = max(0.0, late - max(foretold, GOAL_RATIO)) if late > foretold else late - foretold
+        missed = self.missed_ratio + near * (beyond - self.missed_ratio)
         grown = self.trim * math.exp((TRIM_UP_PER_S if missed > 0 else TRIM_DOWN_PER_S) * missed * over_s)
-        return replace(self, trimmed_s=now_s, late_ratio=late, trim=min(MOST_TRIM, max(LEAST_TRIM, grown)))
+        return replace(self, trimmed_s=now_s, missed_ratio=missed, trim=min(MOST_TRIM, max(LEAST_TRIM, grown)))
 
     def rehearsed(
         self, offered_per_s: float, bearable: Bearable, horizon_s: float, desired: int, now_s: float

@@ -58,7 +58,7 @@ def _better(
 ) -> _Better | None:
     """The move worth making now, if the model is at rest and every replica of it can be seen."""
     state, demand = situation.state, situation.demand
-    at_rest = count == situation.current == state.running == len(placed) and not situation.signals.gaps
+    at_rest = 0 < count == situation.current == state.running == len(placed) and not situation.signals.gaps
     free = cards.free.get(profile, ())
     if demand is None or not at_rest or not free or count >= situation.spec.max_replicas:
         return None

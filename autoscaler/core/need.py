@@ -2,7 +2,7 @@
 
 Capacity says what replicas can do on the cards where they are, queueing how much of it may be used for the objective,
 rehearsal which headroom and hold this load has shown to need. What the clients then really see trims the capacity: a
-model of the world that is too kind is believed less at every tick in which too many requests were late.
+model of the world is believed less while more requests come late than it foretells, and more where fewer do.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,14 @@ from autoscaler.core.spec import ModelSpec, PolicySettings
 SERVICE_VARIATION = 0.1
 """Squared variation of service times, about what a batch of one model shows."""
 LEAST_BUSY_RATIO = 0.3
-"""Replicas less busy than this gain nothing from company: what is late then is late by itself."""
+"""Replicas less busy than this gain nothing from company."""
+MOST_BUSY_RATIO = 0.95
+"""However well a group does, the last twentieth of its time is no reserve."""
 OUT_OF_REACH_BUSY_RATIO = 0.8
 RELAXED = 1.05
+SAME_RATE = 1.03
+"""A rate this little beyond what the current count bears is no reason for one more: it would flutter so."""
+SAME_PACE = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +48,6 @@ class Need:
     grow_above_per_s: float
     """Beyond this rate the current count would grow."""
     shrink_below_per_s: float
-    useful: int
-    slots: int
     solo_ms: float
 
 
@@ -63,19 +66,16 @@ def bearable(
     allowed = PROMISE_RATIO * (1 - policy.attainment_margin_ratio)
     objective_s = spec.objective_p95_ms / 1000
     in_reach = demand.solo_s < objective_s
-    rates = [0.0 if spec.min_replicas == 0 else -1.0]
+    late = _Late(objective_s=objective_s, variation=(variation + SERVICE_VARIATION) / 2, allowed_ratio=allowed)
+    # A group that does better than foretold may be busier than foretold; it cannot do more than it can.
+    doubt, trust = max(1.0, trim), min(1.0, trim)
+    rates = [-1.0]  # no load is a reason for none: see `waking`
     limits = [0.0]
     for count in range(1, len(curve.rates_per_s)):
-        limit_per_s = curve.rates_per_s[count] / trim
-        service_s = batch_s(demand, limit_per_s / count)
-        ratio = bearable_ratio(
-            count,
-            patience=objective_s / service_s,
-            variation=(variation + SERVICE_VARIATION) / 2,
-            allowed_late_ratio=allowed,
-        )
-        # An objective that a lone request misses is no reason for company: then only the load counts.
-        borne = (max(ratio, LEAST_BUSY_RATIO) if in_reach else OUT_OF_REACH_BUSY_RATIO) * limit_per_s
+        limit_per_s = curve.rates_per_s[count] / doubt
+        borne = OUT_OF_REACH_BUSY_RATIO * limit_per_s
+        if in_reach:
+            borne = _borne_per_s(count, demand, late, (curve.lone_per_s[count] / doubt, limit_per_s), trust)
         limits.append(limit_per_s)
         rates.append(-1.0 if count < spec.min_replicas else max(borne, rates[-1]))
     return Bearable(
@@ -84,6 +84,39 @@ def bearable(
         slack_s=max(0.05 * objective_s, objective_s - batch_s(demand, limits[-1] / (len(limits) - 1))),
         allowed_late_ratio=allowed,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Late:
+    """When a request is late, and how many may be."""
+
+    objective_s: float
+    variation: float
+    allowed_ratio: float
+
+
+def _borne_per_s(count: int, demand: Demand, late: _Late, paces_per_s: tuple[float, float], trust: float) -> float:
+    """The rate at which so many replicas answer in time.
+
+    The busier they are the more they wait for one another on their cards: their pace falls from the first of
+    `paces_per_s`, of each alone on its card, to the second, of all with work. How busy they may be follows from the
+    pace, and the pace from how busy they are; two rounds settle it to a percent.
+    """
+    lone_s, full_s = (count / pace_per_s for pace_per_s in paces_per_s)
+    busy_ratio, pace_s = 1.0, full_s
+    for _ in range(2):
+        busy_ratio = bearable_ratio(
+            count,
+            patience=late.objective_s / batch_s(demand, 1 / pace_s),
+            variation=late.variation,
+            allowed_late_ratio=late.allowed_ratio,
+        )
+        pace_s = lone_s + (full_s - lone_s) * busy_ratio
+        if full_s - lone_s < SAME_PACE * full_s:
+            break
+    # What is late although nobody is busy is late by itself, and company is no help.
+    busy_ratio = max(LEAST_BUSY_RATIO, min(MOST_BUSY_RATIO, busy_ratio / trust))
+    return busy_ratio * count / (lone_s + (full_s - lone_s) * busy_ratio)
 
 
 def batch_s(demand: Demand, rate_per_s: float) -> float:
@@ -100,7 +133,6 @@ def choose(service: Service, spec: ModelSpec) -> Demand:
 def need(
     state: Rehearsal,
     bears: Bearable,
-    reached: Reach,
     demand: Demand,
     *,
     present: Present,
@@ -112,8 +144,11 @@ def need(
     is_missed = missed_per_s > planned_per_s
     rate_per_s = max(planned_per_s, missed_per_s)
     rates, last = bears.rates_per_s, len(bears.rates_per_s) - 1
+    count = bears.count(rate_per_s)
+    if not is_missed and count == current + 1 and rate_per_s <= rates[current] * SAME_RATE:
+        count = current
     return Need(
-        count=bears.count(rate_per_s),
+        count=count,
         relaxed=bears.count(rate_per_s * RELAXED),
         now=bears.count(max(present.offered_per_s, missed_per_s)),
         rate_per_s=rate_per_s,
@@ -123,7 +158,5 @@ def need(
         hold_s=state.hold_s,
         grow_above_per_s=max(0.0, rates[min(current, last)]) / state.factor,
         shrink_below_per_s=max(0.0, rates[max(0, min(current, last) - 1)]) / RELAXED / state.factor,
-        useful=reached.useful,
-        slots=reached.slots,
         solo_ms=demand.solo_s * 1000,
     )

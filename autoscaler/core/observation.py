@@ -4,6 +4,7 @@ Times are the autoscaler's own clock in seconds, stamped when a reading was take
 under `missing` with a reason: absence is unknown, never zero.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -18,6 +19,7 @@ class Source(StrEnum):
     DEPLOYMENT = "deployment"
     POOL = "pool"
     SLOT = "slot"
+    INGRESS = "ingress"
     SIGNAL = "signal"
 
 
@@ -128,6 +130,22 @@ class ReplicaSample:
             raise ValueError(f"queued is {self.queued}; between 0 and in_flight, which is {self.in_flight}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngressSample:
+    """What the ingress has counted of one model since its process started."""
+
+    model: str
+    at_s: float
+    unanswered: int
+    """Requests to the model that found no replica of it up; they were refused."""
+    process: str = ""
+    """Which process counts: a count under another name began anew."""
+
+    def __post_init__(self) -> None:
+        if self.unanswered < 0:
+            raise ValueError(f"unanswered is {self.unanswered}; a counter is at least 0")
+
+
 class ReplicaState(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
@@ -213,7 +231,14 @@ class Observation:
     deployments: tuple[DeploymentSeen, ...] = ()
     pools: tuple[PoolSeen, ...] = ()
     slots: tuple[SlotReading, ...] = ()
+    ingress: tuple[IngressSample, ...] = ()
     missing: tuple[Missing, ...] = ()
+
+    @property
+    def lived_in(self) -> frozenset[str | None]:
+        """Workers in which a replica runs, whether or not it could be read."""
+        running = ReplicaState.RUNNING
+        return frozenset(each.worker for seen in self.deployments for each in seen.replicas if each.state is running)
 
     def why_missing(self, source: Source, name: str) -> Missing:
         """The reason given for an absent reading, or NOT_SEEN when none was."""
@@ -227,10 +252,21 @@ class Observation:
         return {missing.name: missing for missing in reversed(self.missing) if missing.source == source}
 
     def deployment(self, model: str, *, now_s: float, max_age_s: float) -> DeploymentSeen | Missing:
-        found = next((seen for seen in self.deployments if seen.model == model), None)
-        if found is None:
-            return self.why_missing(Source.DEPLOYMENT, model)
-        return _fresh(found, Source.DEPLOYMENT, model, now_s - found.at_s, max_age_s)
+        return self.deployments_of([model], now_s=now_s, max_age_s=max_age_s)[model]
+
+    def deployments_of(
+        self, models: Iterable[str], *, now_s: float, max_age_s: float
+    ) -> dict[str, DeploymentSeen | Missing]:
+        """Each model's fresh deployment, or why there is none."""
+        known = {seen.model: seen for seen in reversed(self.deployments)}
+        found: dict[str, DeploymentSeen | Missing] = {}
+        for model in models:
+            seen = known.get(model)
+            if seen is None:
+                found[model] = self.why_missing(Source.DEPLOYMENT, model)
+            else:
+                found[model] = _fresh(seen, Source.DEPLOYMENT, model, now_s - seen.at_s, max_age_s)
+        return found
 
     def pool(self, pool: str, *, now_s: float, max_age_s: float) -> PoolSeen | Missing:
         found = next((seen for seen in self.pools if seen.pool == pool), None)
@@ -238,8 +274,14 @@ class Observation:
             return self.why_missing(Source.POOL, pool)
         return _fresh(found, Source.POOL, pool, now_s - found.at_s, max_age_s)
 
+    def ingress_of(self, model: str, *, now_s: float, max_age_s: float) -> IngressSample | Missing:
+        found = next((sample for sample in self.ingress if sample.model == model), None)
+        if found is None:
+            return self.why_missing(Source.INGRESS, model)
+        return _fresh(found, Source.INGRESS, model, now_s - found.at_s, max_age_s)
 
-_Seen = TypeVar("_Seen", DeploymentSeen, PoolSeen)
+
+_Seen = TypeVar("_Seen", DeploymentSeen, PoolSeen, IngressSample)
 
 
 def _fresh(seen: _Seen, source: Source, name: str, age_s: float, max_age_s: float) -> _Seen | Missing:

@@ -1,6 +1,7 @@
 """Decided counts and the inventory -> which slots the new workers should get, for all models together.
 
-Models are served in priority order, three times round: what runs or must run, what was decided before, then growth.
+Models are served in priority order, four times round: what runs or must run, what was decided before, growth up to
+each model's share of a short pool, then growth beyond.
 Growth takes no slot on a saturated card, for a replica there would slow its neighbours by what it gains. A placement
 never takes a worker from a running replica. The slots come from the same `place` that the scheduler uses.
 """
@@ -32,6 +33,8 @@ class Want:
     """Decided before: these may still go to a saturated card, since half of them may be on their way there."""
     firm: int
     """Running replicas and the operator's minimum: granted even without a slot, which then shows as unplaced."""
+    share: int | None = None
+    """Growth up to this many comes before anybody's growth beyond; None: all of it."""
     demand: Demand | None = None
     """What a batch costs, once that is known: growth then goes only where it gains something."""
     placed: tuple[str | None, ...] = ()
@@ -71,6 +74,8 @@ def place_models(wants: Sequence[Want], bound: Mapping[str, int], inventory: Inv
         desk.serve(want, min(want.count, want.firm), even_saturated=True)
     for want in known:
         desk.serve(want, min(want.count, max(want.current, want.firm)), even_saturated=True)
+    for want in known:
+        desk.serve(want, want.count if want.share is None else min(want.count, want.share), even_saturated=False)
     for want in known:
         desk.serve(want, want.count, even_saturated=False)
     return FleetPlacement(

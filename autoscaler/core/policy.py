@@ -7,6 +7,7 @@ signal is missing has no opinion. Every policy asks for no less when the load is
 import math
 from collections.abc import Callable
 
+from autoscaler.core import waking
 from autoscaler.core.decision import Reason, Recommendation, numbers
 from autoscaler.core.need import Need
 from autoscaler.core.observation import Missing, MissingReason
@@ -22,6 +23,9 @@ Policy = Callable[[Situation], Recommendation | None]
 
 def recommend(situation: Situation) -> tuple[Recommendation, ...]:
     """All recommendations, the winner first; empty when no signal could be read."""
+    zero = waking.recommend(situation)
+    if zero is not None:
+        return (zero,)
     if situation.need is not None:
         return (planned_need(situation, situation.need),)
     made = [made for policy in POLICIES if (made := policy(situation)) is not None]
@@ -62,14 +66,14 @@ def latency_objective(situation: Situation) -> Recommendation | None:
     if isinstance(signals.p95_ms, Missing):
         if signals.p95_ms.reason is not MissingReason.NO_TRAFFIC:
             return None
-        return Recommendation(count=spec.min_replicas, reason=Reason.NO_TRAFFIC, numbers=numbers())
+        return Recommendation(count=situation.floor, reason=Reason.NO_TRAFFIC, numbers=numbers())
     p95_ms = signals.p95_ms.value
     seen = numbers(p95_ms=p95_ms, objective_ms=spec.objective_p95_ms)
     near = p95_ms > situation.policy.calm_ratio * spec.objective_p95_ms
     if near and situation.waiting_with(situation.current - 1):
         held = Recommendation(count=situation.current, reason=Reason.LATENCY_NEAR_OBJECTIVE, numbers=seen)
         return _at_least_remembered(situation, held)
-    calm = Recommendation(count=spec.min_replicas, reason=Reason.LATENCY_WITHIN_OBJECTIVE, numbers=seen)
+    calm = Recommendation(count=situation.floor, reason=Reason.LATENCY_WITHIN_OBJECTIVE, numbers=seen)
     return _at_least_remembered(situation, calm)
 
 

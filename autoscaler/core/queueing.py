@@ -65,10 +65,10 @@ def bearable_ratio(servers: int, *, patience: float, variation: float, allowed_l
     0 where even a lone request is late too often. Inputs are rounded (patience to tenths below 20 and the whole above,
     variation to tenths up to 5 and halves above) so that answers can be remembered: a tick asks thousands of times.
     """
-    tenths = math.floor(patience * 10) if patience < 20 else min(10_000, math.floor(patience) * 10)
-    varied = max(1, round(variation * 10)) if variation < 5 else min(500, round(variation * 2) * 5)
-    known = min(servers, 16) if servers <= 16 else min(1024, 1 << (servers.bit_length() - 1))
-    return _bearable_ratio(known, max(0, tenths), varied, round(allowed_late_ratio * 1000))
+    tenths = int(patience * 10) if patience < 20 else min(10_000, int(patience) * 10)
+    varied = round(variation * 10) or 1 if variation < 5 else min(500, round(variation * 2) * 5)
+    known = servers if servers <= 16 else min(1024, 1 << (servers.bit_length() - 1))
+    return _bearable_ratio(known, tenths if tenths > 0 else 0, varied, round(allowed_late_ratio * 1000))
 
 
 def closed_rate(customers: int, away_s: float, engine_s: float, open_ratio: float = 0.0) -> float:
@@ -90,3 +90,49 @@ def closed_rates(customers: int, away_s: float, engine_s: float, open_ratio: flo
         queue = rate * stay_s
         rates.append(rate)
     return rates
+
+
+def company(customers: int, used_ratio: float, own_ratio: float) -> float:
+    """How many of `customers` one more finds at an engine, on average, when it comes there.
+
+    Together they use `used_ratio` of it beside the one who uses `own_ratio`. From that follows how long they are away
+    between two visits, each the same; and by the arrival theorem the newcomer finds what would be there without it.
+    Inputs are rounded to hundredths so that answers can be remembered.
+    """
+    return _company(customers, round(used_ratio * 100), round(own_ratio * 100))
+
+
+@lru_cache(maxsize=65536)
+def _company(customers: int, used_hundredths: int, own_hundredths: int) -> float:
+    used_ratio, own_ratio = used_hundredths / 100, own_hundredths / 100
+    if customers < 1 or used_ratio <= 0:
+        return 0.0
+    shortest, longest = 0.0, customers / used_ratio
+    for _ in range(_STEPS):
+        away = (shortest + longest) / 2
+        if _used(customers, away, own_ratio) >= used_ratio:
+            shortest = away
+        else:
+            longest = away
+    return customers - closed_rate(customers, shortest, 1.0) * shortest
+
+
+def _used(customers: int, away: float, own_ratio: float) -> float:
+    """What `customers` use of an engine beside one who uses `own_ratio`; times are in visits of their own.
+
+    Mean value analysis of two classes, the second with one customer, whose time away follows from its use.
+    """
+    if own_ratio <= 0:
+        return closed_rate(customers, away, 1.0)
+    without = customers - closed_rate(customers, away, 1.0) * away
+    own_away = max(0.0, 1 / own_ratio - 1 - without)
+    rate, queue, beside = 0.0, 0.0, 0.0
+    own = 1 / (own_away + 1)
+    for count in range(1, customers + 1):
+        stay = 1 + queue + own
+        rate = count / (away + stay)
+        queue = rate * stay
+        visit = 1 + beside
+        beside = count * visit / (away + visit)
+        own = (1 + beside) / (own_away + 1 + beside)
+    return rate

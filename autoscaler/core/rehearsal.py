@@ -12,7 +12,8 @@ a cold start, so `ready` is the count for the smallest held rate of the last col
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 FACTORS = (1.0, 1.1, 1.25, 1.45, 1.8, 2.4)
@@ -27,6 +28,7 @@ MEMORY_S = 3600.0
 PRIOR_S = 120.0
 """The opinion held before anything was seen weighs as much as so many seconds of load."""
 PRIOR = 3
+_NO_BACKLOGS = (0.0,) * len(CANDIDATES)
 _PRIOR_LATE = (0.14, 0.11, 0.08, 0.045, 0.03, 0.02)
 _PRIOR_HOLD = (0.03, 0.015, 0.0, 0.0, 0.0)
 LONGEST_BACKLOG_S = 10.0
@@ -59,6 +61,7 @@ class Bearable:
 
 
 Points = tuple[tuple[float, float], ...]
+"""(time, rate), times rising."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,39 +71,42 @@ class Rehearsal:
     at_s: float | None = None
     slow_per_s: float = 0.0
     trend_per_s2: float = 0.0
-    held: tuple[Points, ...] = ()
-    firm: tuple[Points, ...] = ()
+    peaks: tuple[Points, ...] = ()
+    """By reading: the rates that none since has reached, falling. The largest of any hold is the first of its time."""
+    held: tuple[float, ...] = ()
+    """By track: the largest rate of its hold."""
+    before: tuple[Points, ...] = ()
+    """By track: held rates of the last cold start below all that came later, each with its last time; rising."""
     backlogs: tuple[float, ...] = ()
     late: tuple[float, ...] = ()
     counts: tuple[int, ...] = ()
     costs: tuple[float, ...] = ()
     offered: float = 0.0
-    time_s: float = 0.0
-    chosen: int = field(default=0)
+    chosen: int = 0
 
     @classmethod
     def begin(cls, at_s: float, offered_per_s: float, borne_per_s: float, bearable: Bearable) -> "Rehearsal":
         """The opinion before anything was seen: some headroom, and what is there now is held for a while."""
         tracks = len(READINGS) * len(HOLDS_S)
-        points = (((at_s, max(offered_per_s, borne_per_s / FACTORS[PRIOR])),),) * tracks
+        rate_per_s = max(offered_per_s, borne_per_s / FACTORS[PRIOR])
         weight = max(offered_per_s, 1.0) * PRIOR_S
         late = tuple(
             weight * (_PRIOR_LATE[FACTORS.index(factor)] + _PRIOR_HOLD[track % len(HOLDS_S)])
             for track, factor in CANDIDATES
         )
-        first = cls(
+        return cls(
             at_s=at_s,
             slow_per_s=offered_per_s,
-            held=points,
-            firm=points,
-            backlogs=(0.0,) * len(CANDIDATES),
+            peaks=(((at_s, rate_per_s),),) * len(READINGS),
+            held=(rate_per_s,) * tracks,
+            before=((),) * tracks,
+            backlogs=_NO_BACKLOGS,
             late=late,
-            counts=tuple(bearable.count(factor * points[track][0][1]) for track, factor in CANDIDATES),
+            counts=tuple(bearable.count(factor * rate_per_s) for _, factor in CANDIDATES),
             costs=tuple(PRIOR_S * bearable.count(factor * offered_per_s) for _, factor in CANDIDATES),
             offered=weight,
-            time_s=PRIOR_S,
+            chosen=CANDIDATES.index((HOLDS_S.index(300.0), FACTORS[PRIOR])),
         )
-        return replace(first, chosen=CANDIDATES.index((HOLDS_S.index(300.0), FACTORS[PRIOR])))
 
     @property
     def late_ratio(self) -> float:
@@ -116,16 +122,12 @@ class Rehearsal:
         return HOLDS_S[CANDIDATES[self.chosen][0] % len(HOLDS_S)]
 
     @property
-    def reading(self) -> str:
-        return READINGS[CANDIDATES[self.chosen][0] // len(HOLDS_S)]
-
-    @property
     def need_per_s(self) -> float:
         """The rate to be ready for, by the chosen candidate; 0 before the first tick."""
         if not self.held:
             return 0.0
         track, factor = CANDIDATES[self.chosen]
-        return factor * self.held[track][0][1]
+        return factor * self.held[track]
 
     def with_rate(self, at_s: float, offered_per_s: float, *, horizon_s: float, bearable: Bearable) -> "Rehearsal":
         """Rehearse one tick: `offered_per_s` came in, a replica asked for now would be ready after `horizon_s`."""
@@ -134,79 +136,113 @@ class Rehearsal:
         over_s = at_s - self.at_s
         if over_s <= 0:
             return self
-        read = self._read(over_s, offered_per_s)
-        readings = (offered_per_s, read.slow_per_s, max(0.0, read.slow_per_s + read.trend_per_s2 * horizon_s))
-        held = tuple(
-            _pushed(points, at_s, readings[track // len(HOLDS_S)], HOLDS_S[track % len(HOLDS_S)], largest=True)
-            for track, points in enumerate(self.held)
+        slow_per_s, trend_per_s2 = self._read(over_s, offered_per_s)
+        readings = (offered_per_s, slow_per_s, max(0.0, slow_per_s + trend_per_s2 * horizon_s))
+        peaks = tuple(_peaks(points, at_s, rate) for points, rate in zip(self.peaks, readings, strict=True))
+        held = tuple(points[bisect_left(points, (at_s - hold_s,))][1] for points in peaks for hold_s in HOLDS_S)
+        since_s = at_s - horizon_s
+        before = tuple(
+            points
+            if now == last and not (points and points[0][0] < since_s)
+            else _lows(points, self.at_s, last, now, since_s)
+            for points, last, now in zip(self.before, self.held, held, strict=True)
         )
-        firm = tuple(
-            _pushed(points, at_s, held[track][0][1], horizon_s, largest=False) for track, points in enumerate(self.firm)
+        firm = tuple(points[0][1] if points else now for points, now in zip(before, held, strict=True))
+        ready, counts = _counts(bearable.rates_per_s, firm, held)
+        backlogs, charges = self._served(ready, over_s, offered_per_s, bearable)
+        keep, came = math.exp(-over_s / MEMORY_S), offered_per_s * over_s
+        late = tuple([past * keep + charge for past, charge in zip(self.late, charges, strict=True)])
+        costs = self._charged(counts, keep, over_s)
+        offered = self.offered * keep + came
+        return Rehearsal(
+            at_s=at_s,
+            slow_per_s=slow_per_s,
+            trend_per_s2=trend_per_s2,
+            peaks=peaks,
+            held=held,
+            before=before,
+            backlogs=backlogs,
+            late=late,
+            counts=counts,
+            costs=costs,
+            offered=offered,
+            chosen=_choice(self.chosen, costs, late, offered, bearable),
         )
-        return replace(read, at_s=at_s, held=held, firm=firm)._judged(over_s, offered_per_s, bearable)
 
-    def _read(self, over_s: float, offered_per_s: float) -> "Rehearsal":
+    def _read(self, over_s: float, offered_per_s: float) -> tuple[float, float]:
         """Level and trend of the rate (Holt's linear smoothing, with times instead of factors)."""
         near = 1 - math.exp(-over_s / SLOW_S)
         slow = self.slow_per_s + near * (offered_per_s - self.slow_per_s)
         turn = 1 - math.exp(-over_s / TREND_S)
-        trend = self.trend_per_s2 + turn * ((slow - self.slow_per_s) / over_s - self.trend_per_s2)
-        return replace(self, slow_per_s=slow, trend_per_s2=trend)
+        return slow, self.trend_per_s2 + turn * ((slow - self.slow_per_s) / over_s - self.trend_per_s2)
 
-    def _judged(self, over_s: float, offered_per_s: float, bearable: Bearable) -> "Rehearsal":
-        """Charge every candidate with its replicas and its late requests of this tick."""
-        keep = math.exp(-over_s / MEMORY_S)
-        came = offered_per_s * over_s
-        backlogs, late, counts, costs = [], [], [], []
-        rates, limits, most = bearable.rates_per_s, bearable.limits_per_s, len(bearable.rates_per_s) - 1
-        held = [points[0][1] for points in self.held]
-        firm = [points[0][1] for points in self.firm]
+    def _charged(self, counts: tuple[int, ...], keep: float, over_s: float) -> tuple[float, ...]:
+        """What each candidate has cost with this tick's replicas, and with the starts of those it did not have."""
+        costs = [cost * keep + count * over_s for cost, count in zip(self.costs, counts, strict=True)]
+        if counts == self.counts:
+            return tuple(costs)
+        each = zip(costs, counts, self.counts, strict=True)
+        return tuple([cost + (count - past) * START_S if count > past else cost for cost, count, past in each])
+
+    def _served(
+        self, ready: Sequence[int], over_s: float, offered_per_s: float, bearable: Bearable
+    ) -> tuple[tuple[float, ...], list[float]]:
+        """The backlog that each candidate is left with, and how many of this tick's requests it answered late."""
         # Candidates share few counts: what a count does to a tick is worked out once.
-        ratios: dict[int, float] = {}
-        before = zip(CANDIDATES, self.backlogs, self.late, self.counts, self.costs, strict=True)
-        for (track, factor), backlog, late_before, count_before, cost in before:
-            ready = bisect_left(rates, factor * firm[track], 0, most)
-            limit_per_s = limits[ready]
+        limits, came = bearable.limits_per_s, offered_per_s * over_s
+        ratios = {count: foretold_late_ratio(count, offered_per_s, bearable) for count in set(ready)}
+        if self.backlogs == _NO_BACKLOGS and all(offered_per_s <= limits[count] for count in ratios):
+            charges = {count: ratio * came for count, ratio in ratios.items()}
+            return self.backlogs, [charges[count] for count in ready]
+        backlogs, late = [], []
+        for count, backlog in zip(ready, self.backlogs, strict=True):
+            limit_per_s, ratio = limits[count], ratios[count]
             backlog += (offered_per_s - limit_per_s) * over_s
             backlog = 0.0 if backlog <= 0.0 else min(backlog, limit_per_s * LONGEST_BACKLOG_S)
-            ratio = ratios.get(ready)
-            if ratio is None:
-                ratio = ratios[ready] = _late_ratio(ready, offered_per_s, bearable)
-            if backlog > 0.0 and rates[ready] > 0.0:
+            if backlog > 0.0 and bearable.rates_per_s[count] > 0.0:
                 waits = backlog / (limit_per_s * bearable.slack_s)
                 if offered_per_s < limit_per_s:
                     ratio = max(ratio, min(1.0, waits))
                 elif backlog > limit_per_s * bearable.slack_s:
                     ratio = 1.0
             backlogs.append(backlog)
-            late.append(late_before * keep + ratio * came)
-            count = bisect_left(rates, factor * held[track], 0, most)
-            counts.append(count)
-            costs.append(cost * keep + count * over_s + max(0, count - count_before) * START_S)
-        judged = replace(
-            self,
-            backlogs=tuple(backlogs),
-            late=tuple(late),
-            counts=tuple(counts),
-            costs=tuple(costs),
-            offered=self.offered * keep + came,
-            time_s=self.time_s * keep + over_s,
-        )
-        return replace(judged, chosen=judged._choice(bearable))
-
-    def _choice(self, bearable: Bearable) -> int:
-        """The candidate with the least cost in replica-seconds, each late request beyond the promise charged for.
-
-        A promise that hardly any headroom can keep is not bought at any price: see LATE_WORTH.
-        """
-        charge_s = LATE_WORTH * (len(bearable.limits_per_s) - 1) / bearable.limits_per_s[-1]
-        allowed = bearable.allowed_late_ratio * self.offered
-        prices = [cost + charge_s * max(0.0, late - allowed) for cost, late in zip(self.costs, self.late, strict=True)]
-        best = min(zip(prices, self.late, range(len(prices)), strict=True))[2]
-        return self.chosen if prices[best] >= SWITCH_RATIO * prices[self.chosen] else best
+            late.append(ratio * came)
+        return tuple(backlogs), late
 
 
-def _late_ratio(count: int, offered_per_s: float, bearable: Bearable) -> float:
+def _counts(rates_per_s: Sequence[float], *tracks: Sequence[float]) -> tuple[tuple[int, ...], ...]:
+    """For the rates of each track, how many replicas each candidate asks for; most tracks hold the same few rates."""
+    below_most = rates_per_s[:-1]
+    known: dict[float, list[int]] = {}
+    asked = []
+    for held in tracks:
+        counts: list[int] = []
+        for rate in held:
+            if rate not in known:
+                known[rate] = [bisect_left(below_most, factor * rate) for factor in FACTORS]
+            counts += known[rate]
+        asked.append(tuple(counts))
+    return tuple(asked)
+
+
+def _choice(chosen: int, costs: Sequence[float], late: Sequence[float], offered: float, bearable: Bearable) -> int:
+    """The candidate with the least cost in replica-seconds, each late request beyond the promise charged for.
+
+    A promise that hardly any headroom can keep is not bought at any price: see LATE_WORTH.
+    """
+    charge_s = LATE_WORTH * (len(bearable.limits_per_s) - 1) / bearable.limits_per_s[-1]
+    allowed = bearable.allowed_late_ratio * offered
+    prices = [
+        cost + charge_s * (missed - allowed) if missed > allowed else cost
+        for cost, missed in zip(costs, late, strict=True)
+    ]
+    least = min(prices)
+    if least >= SWITCH_RATIO * prices[chosen]:
+        return chosen
+    return min((late[place], place) for place, price in enumerate(prices) if price == least)[1]
+
+
+def foretold_late_ratio(count: int, offered_per_s: float, bearable: Bearable) -> float:
     """The part of a tick's requests that so many replicas answer late when no backlog waits before them."""
     borne = bearable.rates_per_s[count]
     if borne <= 0.0:
@@ -225,13 +261,23 @@ def _steepness(count: int, bearable: Bearable) -> float:
     return math.log(LATE_AT_CAPACITY / bearable.allowed_late_ratio) / math.log(limit / borne)
 
 
-def _pushed(points: Points, at_s: float, value: float, span_s: float, *, largest: bool) -> Points:
-    """A window's extreme first: drop what is too old and what the new value makes irrelevant."""
-    since_s = at_s - span_s
-    # Times rise and values fall (rise, for the smallest): what goes is at the two ends.
+def _peaks(points: Points, at_s: float, rate_per_s: float) -> Points:
+    """Take in the rate of now, which hides those before it that are not larger; drop what no hold reaches back to."""
+    since_s = at_s - HOLDS_S[-1]
     start, stop = 0, len(points)
     while start < stop and points[start][0] < since_s:
         start += 1
-    while start < stop and (points[stop - 1][1] <= value if largest else points[stop - 1][1] >= value):
+    while start < stop and points[stop - 1][1] <= rate_per_s:
         stop -= 1
-    return (*points[start:stop], (at_s, value))
+    return (*points[start:stop], (at_s, rate_per_s))
+
+
+def _lows(points: Points, last_s: float, last_per_s: float, now_per_s: float, since_s: float) -> Points:
+    """Take in the held rate of the tick before; drop what is before `since_s` and all that now's is not above."""
+    points = (*points, (last_s, last_per_s))
+    start, stop = 0, len(points)
+    while start < stop and points[start][0] < since_s:
+        start += 1
+    while start < stop and points[stop - 1][1] >= now_per_s:
+        stop -= 1
+    return points[start:stop]

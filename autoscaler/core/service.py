@@ -36,6 +36,10 @@ class Demand:
         return self.away_s + self.engine_s
 
 
+Lesson = tuple[float, float, float, float]
+"""Batches, requests in each, seconds of each alone, those of them on the engine."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """Weighted sums over batches of (items, solo seconds, engine seconds): a line through them is a batch's cost."""
@@ -56,16 +60,31 @@ class Service:
 
     def with_batches(self, *, batches: float, items: float, solo_s: float, engine_s: float) -> "Service":
         """Take in `batches` of `items` requests each that took `solo_s` alone, `engine_s` of them on the engine."""
-        keep = max(0.0, 1 - batches / MEMORY_BATCHES)
+        return self.with_lessons([(batches, items, solo_s, engine_s)])
+
+    def with_lessons(self, lessons: Iterable[Lesson]) -> "Service":
+        """Take in several lessons, one after the other."""
+        weight, total, squared, most = self.weight, self.items, self.items_squared, self.most_items
+        solo, solo_items, engine, engine_items = self.solo_s, self.solo_items_s, self.engine_s, self.engine_items_s
+        for batches, items, solo_s, engine_s in lessons:
+            keep = max(0.0, 1 - batches / MEMORY_BATCHES)
+            weight = weight * keep + batches
+            total = total * keep + batches * items
+            squared = squared * keep + batches * items * items
+            solo = solo * keep + batches * solo_s
+            solo_items = solo_items * keep + batches * items * solo_s
+            engine = engine * keep + batches * engine_s
+            engine_items = engine_items * keep + batches * items * engine_s
+            most = max(items, 1 + (most - 1) * keep)
         return Service(
-            weight=self.weight * keep + batches,
-            items=self.items * keep + batches * items,
-            items_squared=self.items_squared * keep + batches * items * items,
-            solo_s=self.solo_s * keep + batches * solo_s,
-            solo_items_s=self.solo_items_s * keep + batches * items * solo_s,
-            engine_s=self.engine_s * keep + batches * engine_s,
-            engine_items_s=self.engine_items_s * keep + batches * items * engine_s,
-            most_items=max(items, 1 + (self.most_items - 1) * keep),
+            weight=weight,
+            items=total,
+            items_squared=squared,
+            solo_s=solo,
+            solo_items_s=solo_items,
+            engine_s=engine,
+            engine_items_s=engine_items,
+            most_items=most,
         )
 
     def demand(self, items: float) -> Demand:
@@ -108,11 +127,13 @@ def _sizes(most: float) -> Iterable[float]:
 
 def learn(service: Service, fresh: Iterable[FreshReplica], contention: Contention, warm: frozenset[str]) -> Service:
     """Take in what the warm replicas did, each with the waits for its neighbours taken out."""
+    lessons: list[Lesson] = []
     for replica in fresh:
         if replica.replica_id not in warm:
             continue
-        answered, busy_s, over_s = replica.last.answered, replica.last.engine_busy_s, replica.last.over_s
-        batches = replica.last.batches or answered
+        before, after = replica.last.samples[0].counters, replica.last.samples[-1].counters
+        answered, busy_s = after.answered - before.answered, after.engine_busy_s - before.engine_busy_s
+        batches = after.batches - before.batches or answered
         if batches < 1 or busy_s <= 0 or answered < 1:
             continue
         spent_s = busy_s / batches
@@ -123,10 +144,15 @@ def learn(service: Service, fresh: Iterable[FreshReplica], contention: Contentio
         else:
             if card.others_ratio > TELLING_RATIO:
                 continue
-            engine_s = min(spent_s, card.own_ratio * over_s / batches)
-            waits = stretch(card.policy, card.others_ratio, attached=card.attached, most=card.most, active=card.active)
+            engine_s = min(spent_s, card.own_ratio * replica.last.over_s / batches)
+            waits = stretch(
+                card.policy,
+                card.others_ratio,
+                own_ratio=card.own_ratio,
+                attached=card.attached,
+                most=card.most,
+                active=card.active,
+            )
             solo_s = max(engine_s, spent_s - (waits - 1) * engine_s)
-        service = service.with_batches(
-            batches=float(batches), items=answered / batches, solo_s=solo_s, engine_s=engine_s
-        )
-    return service
+        lessons.append((float(batches), answered / batches, solo_s, engine_s))
+    return service.with_lessons(lessons) if lessons else service

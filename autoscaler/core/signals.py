@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import sub
+from typing import NamedTuple
 
 from autoscaler.core.contention import BUSY_RATIO, Contention
 from autoscaler.core.histogram import Histogram
@@ -24,8 +25,10 @@ class Signal:
     age_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FreshReplica:
+NOT_COUNTED = Missing(source=Source.SIGNAL, name="unanswered_per_s", reason=MissingReason.NOT_SEEN)
+
+
+class FreshReplica(NamedTuple):
     """A running replica whose window could be read."""
 
     replica_id: str
@@ -68,6 +71,8 @@ class ModelSignals:
     """Mean over the fresh replicas of what each slot uses of its entitled share."""
     capacity_per_s: Signal | Missing
     """Requests that one replica answers in a second of engine time, as measured now, neighbours included."""
+    unanswered_per_s: Signal | Missing = NOT_COUNTED
+    """Requests that found no replica, as the ingress counted them; part of what was offered."""
     gaps: tuple[Missing, ...]
 
 
@@ -131,7 +136,7 @@ def frozen(fresh: Iterable[FreshReplica], contention: Contention) -> tuple[Missi
     gaps: list[Missing] = []
     for replica in fresh:
         increase = replica.increase
-        if increase.counters.ended or increase.counters.engine_busy_s > 0:
+        if increase.ended or increase.engine_busy_s > 0:
             continue
         reading = contention.readings.get(replica.slot_id or "")
         at_work = isinstance(reading, SlotReading) and reading.busy_ratio > BUSY_RATIO
@@ -164,15 +169,15 @@ def read_signals(
     """Sum up the fresh replicas of one model."""
     increases = [replica.increase for replica in fresh]
     durations = _durations(increases)
-    refused = sum(increase.refused for increase in increases)
+    refused = sum([increase.refused for increase in increases])
     values = {
         **_latencies(spec, durations, refused),
         **_rates(policy, increases),
         "offered_recent_per_s": _offered_per_s([replica.recent for replica in fresh if replica.recent is not None]),
         "utilization_ratio": _mean_utilization(fresh, contention),
     }
-    age_s = max((replica.age_s for replica in fresh), default=0.0)
-    why_quiet = _why_quiet(fresh, gaps)
+    age_s = max([replica.age_s for replica in fresh], default=0.0)
+    why_quiet = _why_quiet(fresh, gaps) if None in values.values() else None
     return ModelSignals(
         model=spec.name,
         running=running,
@@ -181,9 +186,9 @@ def read_signals(
         refused=refused,
         gaps=gaps,
         **{
-            name: Missing(source=Source.SIGNAL, name=name, reason=why_quiet)
-            if value is None
-            else Signal(value=value, age_s=age_s)
+            name: Signal(value=value, age_s=age_s)
+            if value is not None
+            else Missing(source=Source.SIGNAL, name=name, reason=why_quiet or MissingReason.TOO_FEW_REQUESTS)
             for name, value in values.items()
         },
     )
@@ -193,8 +198,8 @@ def _durations(increases: list[Increase]) -> Histogram | None:
     """The latencies of all replicas together: the sum of their last counts less the sum of their first."""
     if not increases:
         return None
-    first = map(sum, zip(*(increase.first.duration.counts for increase in increases), strict=True))
-    last = map(sum, zip(*(increase.last.duration.counts for increase in increases), strict=True))
+    first = map(sum, zip(*[increase.first.duration.counts for increase in increases], strict=True))
+    last = map(sum, zip(*[increase.last.duration.counts for increase in increases], strict=True))
     return Histogram(edges_s=increases[0].last.duration.edges_s, counts=tuple(map(sub, last, first)))
 
 
@@ -212,13 +217,29 @@ def _latencies(spec: ModelSpec, durations: Histogram | None, refused: int) -> di
 def _rates(policy: PolicySettings, increases: list[Increase]) -> dict[str, float | None]:
     if not increases:
         return dict.fromkeys(("offered_per_s", "answered_per_s", "in_flight", "queued", "capacity_per_s"))
-    answered = sum(increase.answered for increase in increases)
-    busy_s = sum(increase.engine_busy_s for increase in increases)
+    answered = arrived = 0
+    busy_s = in_flight = queued = 0.0
+    for increase in increases:  # one look at each replica for all sums
+        samples = increase.samples
+        first, last = samples[0], samples[-1]
+        before, after = first.counters, last.counters
+        answers = after.answered - before.answered
+        answered += answers
+        arrived += answers + after.refused - before.refused + after.failed - before.failed
+        arrived += last.in_flight - first.in_flight
+        busy_s += after.engine_busy_s - before.engine_busy_s
+        held = waiting = 0
+        for sample in samples:
+            held += sample.in_flight
+            waiting += sample.queued
+        in_flight += held / len(samples)
+        queued += waiting / len(samples)
+    over_s = _longest_s(increases)
     return {
-        "offered_per_s": _offered_per_s(increases),
-        "answered_per_s": answered / _longest_s(increases),
-        "in_flight": sum(increase.in_flight_mean for increase in increases),
-        "queued": sum(increase.queued_mean for increase in increases),
+        "offered_per_s": max(0, arrived) / over_s,
+        "answered_per_s": answered / over_s,
+        "in_flight": in_flight,
+        "queued": queued,
         "capacity_per_s": answered / busy_s if answered >= policy.least_requests and busy_s > 0 else None,
     }
 
@@ -228,13 +249,13 @@ def _longest_s(increases: list[Increase]) -> float:
 
     Dividing each by its own time would count twice the load that moved from an old replica to a new one.
     """
-    return max(increase.over_s for increase in increases)
+    return max([increase.over_s for increase in increases])
 
 
 def _offered_per_s(increases: list[Increase]) -> float | None:
     if not increases:
         return None
-    return max(0, sum(increase.arrived for increase in increases)) / _longest_s(increases)
+    return max(0, sum([increase.arrived for increase in increases])) / _longest_s(increases)
 
 
 def _why_quiet(fresh: tuple[FreshReplica, ...], gaps: tuple[Missing, ...]) -> MissingReason:
@@ -258,5 +279,5 @@ def _mean_utilization(fresh: tuple[FreshReplica, ...], contention: Contention) -
     for replica in fresh:
         own = min(1.0, replica.increase.engine_busy_s / replica.increase.over_s)
         device = contention.used_of_entitled(replica.slot_id) if replica.slot_id else None
-        used += own if device is None else max(own, device)
+        used += own if device is None or own > device else device
     return used / len(fresh)

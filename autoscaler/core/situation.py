@@ -7,6 +7,7 @@ from autoscaler.core import need as law
 from autoscaler.core.capacity import Cards, reach
 from autoscaler.core.need import Need, Present
 from autoscaler.core.observation import Missing, Source
+from autoscaler.core.rehearsal import LONGEST_BACKLOG_S, Bearable, foretold_late_ratio
 from autoscaler.core.service import Demand
 from autoscaler.core.signals import FreshReplica, ModelSignals, Signal
 from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings
@@ -17,10 +18,15 @@ from vgpu.core.profile import Profile
 # queue as well, waiting is not what makes it slow. One twentieth of a waiting request is what scrapes catch by chance.
 IDLE_IN_FLIGHT = 0.5
 IDLE_QUEUED = 0.05
+BACKLOG_EACH = 2
+"""More requests than this waiting at each replica, on average, are a backlog and not chance."""
 SETTLED_S = 20.0
 """So long after a change of the running replicas requests may still be late for what was before it."""
 DRAIN_S = 20.0
-"""A backlog shall be gone within this time."""
+"""A backlog that is left when help comes shall be gone within this time."""
+BLIND_S = 60.0
+"""A model without a replica gets one when the ingress could not be read for so long, or for its idle time if that is
+longer. A proxy that is replaced is away for a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,38 @@ class Situation:
     def current(self) -> int:
         """The count decided last; replicas still to come are capacity already."""
         return self.state.desired
+
+    @property
+    def floor(self) -> int:
+        """The fewest replicas there may be now. Of a model that may have none: one while anybody asks, or may do so."""
+        if self.spec.min_replicas > 0:
+            return self.spec.min_replicas
+        if self.current > 0:
+            return 0 if self.idle else 1
+        return 1 if self.woken or self.blind else 0
+
+    @property
+    def quiet_s(self) -> float | None:
+        """For how long every reading has said that nobody asks; None while one is missing."""
+        return None if self.state.quiet_since_s is None else self.now_s - self.state.quiet_since_s
+
+    @property
+    def idle(self) -> bool:
+        """It may have no replica, and nobody has asked for its idle time."""
+        return self.spec.min_replicas == 0 and self.quiet_s is not None and self.quiet_s >= self.spec.idle_s
+
+    @property
+    def woken(self) -> bool:
+        """It was to have no replica, and somebody has asked since."""
+        asked_s, changed_s = self.state.asked_s, self.state.changed_s
+        if self.current > 0 or asked_s is None or self.now_s - asked_s > self.policy.window_s:
+            return False
+        return changed_s is None or asked_s > changed_s
+
+    @property
+    def blind(self) -> bool:
+        """Nobody can say whether it is asked."""
+        return self.now_s - self.state.knocks.heard_s >= max(BLIND_S, self.spec.idle_s)
 
     @property
     def steady(self) -> bool:
@@ -67,6 +105,14 @@ class Situation:
         pace_per_s = answered.value - offered.value
         return pace_per_s > 0 and queued.value / pace_per_s <= self.policy.drain_s
 
+    @property
+    def recovering(self) -> bool:
+        """A backlog from before is being worked off: what is late now says nothing of the fleet as it is."""
+        queued, offered, answered = self.signals.queued, self.signals.offered_per_s, self.signals.answered_per_s
+        if isinstance(queued, Missing) or isinstance(offered, Missing) or isinstance(answered, Missing):
+            return False
+        return answered.value > offered.value and queued.value > BACKLOG_EACH * self.state.running
+
     def waiting_with(self, replicas: int) -> bool:
         """Whether requests would wait for one another if this many replicas carried the load; True when unknown."""
         in_flight, queued = self.signals.in_flight, self.signals.queued
@@ -85,23 +131,26 @@ def needing(situation: Situation, fresh: tuple[FreshReplica, ...], cards: Cards,
     if blind or isinstance(offered, Missing) or not learned.service.is_known:
         return replace(situation, state=replace(situation.state, learned=learned))
     all_new = news if len(news) == len(fresh) else ()
-    learned = learned.with_arrivals(all_new).with_trim(_late_ratio(situation), now_s)
+    learned = learned.with_arrivals(all_new)
     demand = law.choose(learned.service, spec)
     placed = [replica.slot_id for replica in fresh]
     most = max(1, spec.max_replicas)
     reached = reach(cards, demand, placed, profile, most=most, least_gain_ratio=policy.least_gain_ratio)
     bears = law.bearable(spec, policy, demand, reached, variation=learned.variation, trim=learned.trim)
     horizon_s = (learned.slowest_start_s or policy.cold_start_s) + policy.window_s / 2
-    rate_per_s = max(offered.value, _leapt_per_s(all_new, offered.value, learned.variation))
+    is_heard = isinstance(signals.unanswered_per_s, Signal)  # an ingress that went silent after a leap leaps no more
+    knocked_per_s = situation.state.knocks.leapt_per_s(learned.variation) if is_heard else 0.0
+    rate_per_s = max(offered.value, knocked_per_s, _leapt_per_s(all_new, offered.value, learned.variation))
+    foretold = foretold_late_ratio(min(len(fresh), most), offered.value, bears)
+    learned = learned.with_trim(_late_ratio(situation), foretold, now_s)
     learned = learned.rehearsed(rate_per_s, bears, horizon_s, situation.state.desired, now_s)
     needed = law.need(
         learned.rehearsal,
         bears,
-        reached,
         demand,
         present=Present(
             offered_per_s=_sure_per_s(rate_per_s, policy.window_s, learned.variation),
-            missed_per_s=_missed_per_s(situation, offered),
+            missed_per_s=_missed_per_s(situation, offered, bears, horizon_s),
         ),
         current=situation.current,
     )
@@ -113,10 +162,10 @@ def _leapt_per_s(fresh: tuple[FreshReplica, ...], usual_per_s: float, variation:
 
     A step shows at once: in a window of 10 s it would still be halved after 5.
     """
-    over_s = max((replica.last.over_s for replica in fresh), default=0.0)
+    over_s = max([replica.last.over_s for replica in fresh], default=0.0)
     if over_s <= 0:
         return 0.0
-    came = sum(replica.last.arrived for replica in fresh)
+    came = sum([replica.last.arrived for replica in fresh])
     usual = usual_per_s * over_s
     return came / over_s if came > usual + 3 * math.sqrt(variation * max(usual, 1.0)) else 0.0
 
@@ -130,17 +179,21 @@ def _late_ratio(situation: Situation) -> float | None:
     """The part of requests that the fleet as it is answers late; None when help is on its way or nothing was asked."""
     attained = situation.signals.attainment_ratio
     settled_s = situation.now_s - situation.state.running_since_s
-    if situation.state.pending or settled_s < SETTLED_S or isinstance(attained, Missing):
+    if situation.state.pending or settled_s < SETTLED_S or isinstance(attained, Missing) or situation.recovering:
         return None
     if situation.signals.requests + situation.signals.refused < situation.policy.least_requests:
         return None
     return 1 - attained.value
 
 
-def _missed_per_s(situation: Situation, offered: Signal) -> float | None:
-    """The rate that should be borne now, when it is not; the backlog counts once help is no longer on its way."""
+def _missed_per_s(situation: Situation, offered: Signal, bears: Bearable, horizon_s: float) -> float | None:
+    """The rate that should be borne now, when it is not: what comes in, and what will still wait when help can come."""
     if not situation.too_slow and not situation.refusing:
         return None
     queued = situation.signals.queued
-    waiting = 0.0 if situation.state.pending or isinstance(queued, Missing) else queued.value
-    return offered.value + waiting / DRAIN_S
+    if isinstance(queued, Missing):
+        return offered.value
+    limits = bears.limits_per_s
+    limit_per_s = limits[min(situation.state.running, len(limits) - 1)]
+    waiting = queued.value - (limit_per_s - offered.value) * horizon_s
+    return offered.value + min(max(0.0, waiting), LONGEST_BACKLOG_S * limit_per_s) / DRAIN_S

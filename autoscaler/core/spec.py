@@ -4,6 +4,7 @@ Every record checks itself and lists all that is wrong at once. Per-model number
 the same for every model live in PolicySettings (what to want) and GuardrailSettings (how fast to follow).
 """
 
+import math
 from dataclasses import dataclass, field
 
 from vgpu.core.profile import Profile
@@ -50,9 +51,13 @@ class ModelSpec:
     max_replicas: int
     """Never more than this, whatever the load."""
     min_replicas: int = 1
-    """Never fewer. At least 1 in this version: to wake a model from nothing costs a whole cold start."""
+    """Never fewer. 0 lets a model that nobody asks have no replica at all; who asks it then is refused until a whole
+    cold start has passed."""
+    idle_s: float = 300.0
+    """With min_replicas 0: the last replica goes when so long no request has come. Each return costs its clients a cold
+    start, so some ten cold starts are a fair price for a slot; 0 gives the slot up at every pause."""
     priority: int = 0
-    """The larger gets free slots first. Nobody's running replica is taken away for it."""
+    """The larger gets slots first, and for its load of now takes them from lower ones, down to their min_replicas."""
     target_in_flight: float = 8.0
     """Requests one replica should hold on average, waiting ones included. By Little's law a replica that answers 40
     requests/s within 200 ms holds 8. Lower starts more replicas; far above capacity x objective it never acts."""
@@ -71,11 +76,13 @@ class ModelSpec:
             (bool(self.name), "name of a model is empty"),
             (bool(self.pool), f"{who} pool is empty"),
             (self.objective_p95_ms >= 1, f"{who} objective_p95_ms is {self.objective_p95_ms}; at least 1"),
-            (self.min_replicas >= 1, f"{who} min_replicas is {self.min_replicas}; at least 1"),
+            (self.min_replicas >= 0, f"{who} min_replicas is {self.min_replicas}; at least 0"),
             (
-                self.max_replicas >= self.min_replicas,
-                f"{who} max_replicas is {self.max_replicas}; at least min_replicas, which is {self.min_replicas}",
+                self.max_replicas >= max(1, self.min_replicas),
+                f"{who} max_replicas is {self.max_replicas}; "
+                + (f"at least min_replicas, which is {self.min_replicas}" if self.min_replicas > 0 else "at least 1"),
             ),
+            (0 <= self.idle_s < math.inf, f"{who} idle_s is {self.idle_s}; at least 0, and finite"),
             (self.target_in_flight > 0, f"{who} target_in_flight is {self.target_in_flight}; above 0"),
             (
                 0 < self.target_utilization_ratio <= 1,
@@ -117,7 +124,7 @@ class PolicySettings:
     least_gain_ratio: float = 0.2
     """A replica that adds less than this part of what one alone on a card does is not worth its slot."""
     attainment_margin_ratio: float = 0.5
-    """This part of the requests that may be late is kept in reserve: 5 % allowed, 4 % planned."""
+    """This part of the requests that may be late is kept in reserve: of 5 %, half is planned."""
     saturated_ratio: float = 0.9
     """A card this busy has nothing left to give: a replica added to it slows its neighbours by what it gains."""
 

@@ -7,6 +7,7 @@ watched nothing shrinks. Records are replaced, never changed in place.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from autoscaler.core.ingress import Knocks
 from autoscaler.core.learning import Learned
 from autoscaler.core.observation import DeploymentSeen, ReplicaSample
 from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings
@@ -15,6 +16,9 @@ from autoscaler.core.window import SlidingMax, Window
 FOREIGN_MEMORY_S = 120.0
 FOREIGN_HOLD_S = 300.0
 """Two redeploys that reset a target to the same number within two minutes are rare; a script that sets it is not."""
+CARRIED_S = 150.0
+"""A slot that is given away and comes back is missing for two cold starts of about a minute: what the load took within
+that time is not spare."""
 UNLEARNED_WINDOW_S = 300.0
 """The scale-down window while nothing is known of a model's load: rides out a lull between bursts."""
 
@@ -45,6 +49,8 @@ class ModelState:
     """The count decided last: running replicas, and those still to come."""
     needs: SlidingMax
     """What was recommended, before any guardrail."""
+    carried: SlidingMax = field(default_factory=lambda: SlidingMax(span_s=CARRIED_S))
+    """Replicas that the load of each tick took."""
     running_ids: tuple[str, ...] = ()
     running_since_s: float
     """When the set of running replicas last changed."""
@@ -67,12 +73,22 @@ class ModelState:
     """Until then another writer has the model's target."""
     moving: Moving = field(default_factory=Moving)
     learned: Learned = field(default_factory=Learned)
+    knocks: Knocks = field(default_factory=Knocks)
+    asked_s: float | None = None
+    """When a request was last seen to come, whether it found a replica or not."""
+    quiet_since_s: float | None = None
+    """Since when every reading has said that no request came; None while one comes or a reading is missing."""
 
     @classmethod
     def start(cls, spec: ModelSpec, target: int, now_s: float) -> "ModelState":
         """Begin from Ray Serve's target; with nothing measured yet, the first tick takes it for the need."""
         window_s = UNLEARNED_WINDOW_S if spec.scale_down_window_s is None else spec.scale_down_window_s
-        return cls(desired=target, needs=SlidingMax(span_s=window_s), running_since_s=now_s)
+        return cls(
+            desired=target,
+            needs=SlidingMax(span_s=window_s),
+            running_since_s=now_s,
+            knocks=Knocks(heard_s=now_s),
+        )
 
     @property
     def running(self) -> int:
@@ -85,18 +101,21 @@ class ModelState:
 
     def with_deployment(self, seen: DeploymentSeen, settings: GuardrailSettings, now_s: float) -> "ModelState":
         """Take in which replicas run; notice progress, and when pending ones have had their time."""
-        state = replace(self, learned=self.learned.with_running(seen.running_ids, now_s))
-        if seen.running_ids != self.running_ids:
-            started = len(seen.running_ids) > self.running
+        running_ids, state = seen.running_ids, self
+        learned = self.learned.with_running(running_ids, now_s)
+        if learned is not self.learned:
+            state = replace(state, learned=learned)
+        if running_ids != self.running_ids:
+            started = len(running_ids) > self.running
             state = replace(
                 state,
-                running_ids=seen.running_ids,
+                running_ids=running_ids,
                 running_since_s=now_s,
                 pending_since_s=None if started else self.pending_since_s,
                 backoff_until_s=None if started else self.backoff_until_s,
             )
         if not state.pending:
-            return replace(state, pending_since_s=None)
+            return state if state.pending_since_s is None else replace(state, pending_since_s=None)
         if state.pending_since_s is None:
             return replace(state, pending_since_s=now_s)
         timeout_s = max(settings.pending_timeout_s, 3 * state.learned.slowest_start_s)
@@ -120,11 +139,11 @@ class ModelState:
 
     def with_samples(self, samples: Iterable[ReplicaSample], window_s: float) -> "ModelState":
         """Take in this tick's scrapes; series of replicas that no longer run are dropped."""
-        windows = {key: window for key, window in self.windows.items() if key in self.running_ids}
+        running, empty = frozenset(self.running_ids), Window(span_s=window_s)
+        windows = {key: window for key, window in self.windows.items() if key in running}
         for sample in samples:
-            if sample.replica_id in self.running_ids:
-                window = windows.get(sample.replica_id, Window(span_s=window_s))
-                windows[sample.replica_id] = window.with_sample(sample)
+            if sample.replica_id in running:
+                windows[sample.replica_id] = windows.get(sample.replica_id, empty).with_sample(sample)
         return replace(self, windows=windows)
 
     def with_overload(self, missed: Overload) -> "ModelState":

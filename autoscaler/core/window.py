@@ -5,15 +5,16 @@ was restarted and everything remembered of the old one is dropped, so no differe
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from autoscaler.core.observation import Counters, ReplicaSample
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Increase:
+class Increase(NamedTuple):
     """What one replica did from the first of its samples to the last: two or more, rising in time, of one process.
 
-    Every number is worked out when asked for: a tick makes thousands of these and looks at a few numbers of each.
+    Every number is worked out when asked for: a tick makes thousands of these and looks at a few numbers of each. For
+    the same reason these records and windows are tuples, which are made in half of a dataclass' time.
     """
 
     samples: tuple[ReplicaSample, ...]
@@ -43,6 +44,10 @@ class Increase:
         return self.samples[-1].counters.answered - self.samples[0].counters.answered
 
     @property
+    def ended(self) -> int:
+        return self.samples[-1].counters.ended - self.samples[0].counters.ended
+
+    @property
     def refused(self) -> int:
         return self.last.refused - self.first.refused
 
@@ -55,26 +60,19 @@ class Increase:
         return self.samples[-1].counters.engine_busy_s - self.samples[0].counters.engine_busy_s
 
     @property
-    def in_flight_change(self) -> int:
-        return self.samples[-1].in_flight - self.samples[0].in_flight
-
-    @property
     def in_flight_mean(self) -> float:
         return sum([sample.in_flight for sample in self.samples]) / len(self.samples)
-
-    @property
-    def queued_mean(self) -> float:
-        return sum([sample.queued for sample in self.samples]) / len(self.samples)
 
     @property
     def arrived(self) -> int:
         """Requests that came in: those that ended, and those that were taken in and are still there."""
         first, last = self.samples[0], self.samples[-1]
-        return last.counters.ended - first.counters.ended + last.in_flight - first.in_flight
+        after, before = last.counters, first.counters
+        ended = after.answered - before.answered + after.refused - before.refused + after.failed - before.failed
+        return ended + last.in_flight - first.in_flight
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Window(NamedTuple):
     """The samples of one replica over the last `span_s`, oldest first."""
 
     span_s: float
@@ -82,11 +80,13 @@ class Window:
 
     def with_sample(self, sample: ReplicaSample) -> "Window":
         """Take in one sample; a scrape seen before is ignored, a restarted process starts the window anew."""
-        if self.samples and sample.at_s <= self.samples[-1].at_s:
-            return self
-        if self.samples and not sample.counters.follows(self.samples[-1].counters):
+        if not self.samples:
             return Window(span_s=self.span_s, samples=(sample,))
-        return Window(span_s=self.span_s, samples=(*_since(self.samples, sample.at_s - self.span_s), sample))
+        last = self.samples[-1]
+        if sample.at_s <= last.at_s:
+            return self
+        kept = _since(self.samples, sample.at_s - self.span_s) if sample.counters.follows(last.counters) else ()
+        return Window(span_s=self.span_s, samples=(*kept, sample))
 
     def increase(self, last_s: float | None = None) -> Increase | None:
         """What happened over the window, or over its last seconds; None when that holds fewer than two samples."""
@@ -105,11 +105,9 @@ class Window:
 
 def _since(samples: tuple[ReplicaSample, ...], at_s: float) -> tuple[ReplicaSample, ...]:
     """Those not older than `at_s`; samples rise in time."""
-    start = 0
-    for sample in samples:
-        if sample.at_s >= at_s:
-            break
-        start += 1
+    start = len(samples)
+    while start and samples[start - 1].at_s >= at_s:
+        start -= 1
     return samples[start:]
 
 

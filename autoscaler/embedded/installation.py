@@ -214,6 +214,7 @@ class Installation:
             "autoscaler", "autoscaler.cli", "run", "--models", str(self._plan.models),
             "--kubeconfig", str(self.kubeconfig), "--namespace", NAMESPACE, "--ray-url", self.dashboard_url,
             "--ray-token-file", str(self._token_file), "--listen", f"{HOST}:{self._plan.ports.autoscaler}",
+            "--ingress-url", f"http://{HOST}:{self._plan.ports.haproxy_metrics}",
             "--interval-s", str(self._plan.interval_s), "--journal", str(self.journal),
             *(["--dry-run"] if self._plan.dry_run else []), kept=True,
         )  # fmt: skip

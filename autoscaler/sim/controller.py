@@ -60,6 +60,7 @@ def spec_of(world: World) -> FleetSpec:
             pool=pool.name,
             objective_p95_ms=model.objective_p95_ms,
             min_replicas=model.min_replicas,
+            idle_s=model.idle_s,
             max_replicas=world.most_replicas(model),
             max_batch_size=model.service.max_batch,
             priority=model.priority,
@@ -129,7 +130,7 @@ def _deployment(view: View, model: str) -> DeploymentSeen | None:
 def _target(spec: ModelSpec, wanted: Mapping[str, int], deployment: DeploymentSeen | None) -> int | None:
     """The count to have, None where nobody knows: neither the law wants one nor can the present one be read."""
     if spec.name in wanted:
-        return min(max(wanted[spec.name], spec.min_replicas), spec.max_replicas)
+        return min(max(wanted[spec.name], spec.min_replicas, 1), spec.max_replicas)  # nobody would wake it for a law
     return None if deployment is None else deployment.target
 
 

@@ -17,6 +17,7 @@ from autoscaler.core.histogram import Histogram
 from autoscaler.core.observation import (
     Counters,
     DeploymentSeen,
+    IngressSample,
     Missing,
     MissingReason,
     Observation,
@@ -62,6 +63,7 @@ class _Scraped:
 
     replicas: tuple[ReplicaSample, ...]
     slots: tuple[SlotReading, ...]
+    ingress: tuple[IngressSample, ...]
     missing: tuple[Missing, ...]
 
 
@@ -97,7 +99,11 @@ class Observer:
         missing: list[Missing] = []
         replicas = self._sample_replicas(now_s, missing)
         slots = self._read_slots(now_s, missing)
-        self._rounds.append(_Scraped(replicas=replicas, slots=slots, missing=tuple(missing)))
+        ingress = tuple(
+            IngressSample(model=model.name, at_s=now_s, unanswered=count)
+            for model, count in zip(self._world.models, self._engine.ingress_refused_m.tolist(), strict=True)
+        )
+        self._rounds.append(_Scraped(replicas=replicas, slots=slots, ingress=ingress, missing=tuple(missing)))
 
     def look(self, now_s: float) -> tuple[Observation, Inventory]:
         """Everything as it is shown now; one call for each `sample`, IndexError without."""
@@ -119,6 +125,7 @@ class Observer:
             deployments=tuple(self._see_deployment(deployment, now_s) for deployment in self._fleet.deployments),
             pools=(self._pool_seen,),
             slots=slots,
+            ingress=scraped.ingress,
             missing=missing,
         )
         return seen, self._inventory_seen

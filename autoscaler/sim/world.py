@@ -82,6 +82,8 @@ class SimModel:
     objective_p95_ms: int
     cold_start: ColdStart
     min_replicas: int = 1
+    idle_s: float = 300.0
+    """With min_replicas 0: how long nobody asks before it has no replica."""
     max_replicas: int | None = None
     """None: as many as there are slots that no foreign tenant holds."""
     start_replicas: int = 1
@@ -90,10 +92,12 @@ class SimModel:
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("name of a model is empty")
-        _at_least(1, objective_p95_ms=self.objective_p95_ms, min_replicas=self.min_replicas)
-        if self.max_replicas is not None and self.max_replicas < self.min_replicas:
+        _at_least(1, objective_p95_ms=self.objective_p95_ms)
+        _at_least(0, min_replicas=self.min_replicas, idle_s=self.idle_s)
+        if self.max_replicas is not None and self.max_replicas < max(1, self.min_replicas):
             raise ValueError(
-                f"max_replicas is {self.max_replicas}; at least min_replicas, which is {self.min_replicas}"
+                f"max_replicas is {self.max_replicas}; at least 1 and at least min_replicas, "
+                f"which is {self.min_replicas}"
             )
         if not self.min_replicas <= self.start_replicas <= (self.max_replicas or math.inf):
             raise ValueError(

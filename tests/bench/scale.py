@@ -1,9 +1,10 @@
 """How long one tick takes and how much memory it needs, from 10 to 1,000 nodes: `python -m tests.bench.scale`.
 
 Eight slots a node, all of one card; half as many models as nodes. At rest every slot is held and nothing changes.
-Growing is the worst case: half of the slots are free, and the load of every model rises at every tick. Each size runs
-in a process of its own, learns first, and is then timed over consecutive ticks with new readings. One core, garbage
-collection on; building the readings does not count. A 1,000-node fleet is modelled here, never measured on one.
+Growing: half of the slots are free, and the load of every model rises at every tick. Short: the same with no slot free,
+so that models yield to one another. Each size runs in a process of its own, learns first, and is then timed over
+consecutive ticks with new readings. One core, garbage collection on; building the readings does not count. A 1,000-node
+fleet is modelled here, never measured on one.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from vgpu.core.profile import parse_profile
 from vgpu.core.share import SchedulerPolicy
 
 SIZES = (10, 30, 100, 300, 1000)
-CASES = ("at_rest", "growing")
+CASES = ("at_rest", "growing", "short")
 PROFILE = parse_profile("v100d-4q-4GB")
 SLOTS = PROFILE.most_per_gpu
 INTERVAL_S = 5.0
@@ -195,7 +196,7 @@ def measure(nodes: int, case: str) -> Timed:
         state, plan = decide(fleet.spec, state, fleet.observe(1.0), fleet.stock, fleet.now_s)
     taken_ms: list[float] = []
     for _ in range(TIMED_TICKS):
-        seen = fleet.observe(1.12 if case == "growing" else 1.0)
+        seen = fleet.observe(1.0 if case == "at_rest" else 1.12)
         began_s = time.process_time()
         state, plan = decide(fleet.spec, state, seen, fleet.stock, fleet.now_s)
         taken_ms.append((time.process_time() - began_s) * 1000)

@@ -70,7 +70,7 @@ def serve(routes: Mapping[str, Answer | Callable[[Asked], Answer]] | None = None
             except (BrokenPipeError, ConnectionResetError):
                 return  # the client gave up, as it should
 
-        do_POST = do_GET  # noqa: N815  # http.server finds its methods by these names
+        do_POST = do_PUT = do_GET  # noqa: N815  # http.server finds its methods by these names
 
         def _send(self, answer: Answer) -> None:
             self.send_response(answer.status)

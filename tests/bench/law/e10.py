@@ -17,7 +17,7 @@ from autoscaler.core import service as core_service
 from autoscaler.core.decide import decide
 from autoscaler.core.decision import Action
 from autoscaler.core.observation import ReplicaSample
-from autoscaler.core.queueing import late_ratio
+from autoscaler.core.rehearsal import Bearable, foretold_late_ratio
 from autoscaler.core.state import State
 from autoscaler.sim.controller import INTERVAL_S, View
 from autoscaler.sim.demand import Demand, draw
@@ -45,15 +45,12 @@ class Foretold:
 
     now_s: float
     running: int
-    limit_per_s: float
-    """What the running replicas do at most."""
-    patience: float
-    """The objective in times of one service."""
-    variation: float
+    bears: Bearable
+    """What so many replicas bear, by the formulas and the trust in them."""
     solo_s: float
     engine_s: float
     trim: float
-    """Distrust in the formulas, in the capacity already."""
+    """Distrust in the formulas, in `bears` already."""
 
 
 @dataclass
@@ -67,7 +64,7 @@ class Listening:
     """(when, foretold mean over the teaching replicas, true mean over all)."""
     _state: State = field(default_factory=State)
     _waits: list[float] = field(default_factory=list)
-    _capacity: list[tuple[Any, Any, float]] = field(default_factory=list)
+    _capacity: list[tuple[Bearable, core_service.Demand]] = field(default_factory=list)
     _before: dict[str, ReplicaSample] = field(default_factory=dict)
 
     def tick(self, view: View) -> Sequence[Action]:
@@ -85,24 +82,21 @@ class Listening:
 
     def _hear_capacity(self, told: Any, *given: Any, **named: Any) -> None:
         demand = named.get("demand") or next(each for each in given if isinstance(each, core_service.Demand))
-        self._capacity.append((told, demand, named["variation"]))
+        self._capacity.append((told, demand))
 
     def _note(self, view: View) -> None:
-        model = the_model(self.world)
+        name = the_model(self.world).name
         running = len(view.seen.deployments[0].running_ids)
-        for bears, demand, variation in self._capacity:
+        for bears, demand in self._capacity:
             if 0 < running < len(bears.limits_per_s):
-                limit_per_s = bears.limits_per_s[running]
                 self.foretold.append(
                     Foretold(
                         now_s=view.now_s,
                         running=running,
-                        limit_per_s=limit_per_s,
-                        patience=model.objective_s / core_need.batch_s(demand, limit_per_s / running),
-                        variation=(variation + core_need.SERVICE_VARIATION) / 2,
+                        bears=bears,
                         solo_s=demand.solo_s,
                         engine_s=demand.engine_s,
-                        trim=self._state.models[model.name].learned.trim,
+                        trim=self._state.models[name].learned.trim,
                     )
                 )
         true = self._true_stretch(view)
@@ -234,8 +228,7 @@ def _points(listening: Listening, outcome: Outcome) -> Points:
         rate_per_s = float(timeline.offered_per_s[place])
         if timeline.replicas[place] != told.running or rate_per_s <= 0:
             continue
-        busy_ratio = min(1.0, rate_per_s / told.limit_per_s)
-        late = late_ratio(told.running, busy_ratio, told.patience, told.variation)
+        late = foretold_late_ratio(told.running, rate_per_s, told.bears)
         points.append((late, 1 - float(timeline.attainment_ratio[place]), rate_per_s * WINDOW_S))
     return points
 

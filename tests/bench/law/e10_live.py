@@ -1,15 +1,17 @@
 """E10, live: the same constant load on a live system and in the simulator; do their latencies agree?
 
 A synthetic model, whose time is all engine time, on 1 and on 2 replicas that nobody scales. The live system is the
-embedded one: real HTTP, a real Ray Serve, an emulated engine. What the simulator does not know is the way there and
-back, which is measured first with a lone client and said.
+embedded one: real HTTP, a real Ray Serve, an emulated engine. Both get the same arrivals. What the simulator does not
+know is measured first with a lone client and said: how long a request is in its replica, and the way there and back.
 """
 
 import asyncio
+import json
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from statistics import quantiles
@@ -17,6 +19,7 @@ from statistics import quantiles
 import httpx
 import numpy as np
 
+from autoscaler.adapters.scrape import parse_worker
 from autoscaler.embedded import fleet
 from autoscaler.load import client, schedule
 from autoscaler.sim.baselines.static import Static, StaticSettings
@@ -32,10 +35,9 @@ OBJECTIVE_MS = 500
 REPLICAS = (1, 2)
 LOADS = (0.5, 0.75)
 """Rates as a part of what the replicas do at most."""
-DRIVEN_S, SKIPPED_S, QUICK_S = 40.0, 5.0, 15.0
-SIMULATED_S = 600.0
+DRIVEN_S, SKIPPED_S, QUICK_S = 60.0, 5.0, 15.0
 LONE_REQUESTS = 40
-MOST_APART = 1.25
+MOST_APART = 1.15
 Times = Sequence[float]
 
 MODELS = """
@@ -56,15 +58,15 @@ MODEL = """  fixed{replicas}:
 def measure(options: Options) -> Report:
     """Each count at each rate, live and simulated."""
     driven_s = QUICK_S if options.seeds == 1 else DRIVEN_S
-    live, lone_ms, cards = _live(driven_s)
+    live, lone, cards = _live(driven_s)
     rows, marks = [], []
     for (replicas, load), times_ms in live.items():
         rate_per_s = _rate_per_s(replicas, load)
         live_ms = _p50_p95(times_ms)
         # The way there and back is added to every simulated request, so that queueing is what is compared.
-        simulated_ms = tuple(
-            ms + lone_ms[replicas] - SERVICE_MS for ms in _simulated(replicas, rate_per_s, cards=cards[replicas])
-        )
+        way_ms = lone[replicas].whole_ms - lone[replicas].inside_ms
+        ended = _simulated(replicas, _due_s(rate_per_s, driven_s), lone[replicas].inside_ms, cards=cards[replicas])
+        simulated_ms = tuple(ms + way_ms for ms in ended)
         ratios = [mine / theirs for mine, theirs in zip(live_ms, simulated_ms, strict=True)]
         rows.append((replicas, cards[replicas], rate_per_s, len(times_ms), *live_ms, *simulated_ms, *ratios))
         marks.append(
@@ -79,9 +81,12 @@ def measure(options: Options) -> Report:
         title="the simulator against a live system",
         setup=(
             f"A synthetic model of {SERVICE_MS:g} ms of engine time, {driven_s:g} s of Poisson load each (the first "
-            f"{SKIPPED_S:g} s left out). A lone request takes "
-            + " and ".join(f"{ms:.1f} ms with {replicas}" for replicas, ms in lone_ms.items())
-            + " replicas live; the surplus is added to the simulated times. Ratio: live over simulated."
+            f"{SKIPPED_S:g} s left out), the same arrivals for both. A lone request takes "
+            + " and ".join(
+                f"{each.whole_ms:.1f} ms with {replicas}, {each.inside_ms:.1f} ms of it in its replica"
+                for replicas, each in lone.items()
+            )
+            + "; the rest is added to the simulated times. Ratio: live over simulated."
         ),
         tables=(
             Table(
@@ -106,9 +111,16 @@ def _p50_p95(times_ms: Times) -> tuple[float, float]:
     return cuts[9], cuts[18]
 
 
-def _simulated(replicas: int, rate_per_s: float, *, cards: int) -> tuple[float, float]:
+def _due_s(rate_per_s: float, driven_s: float) -> list[float]:
+    """When each request is due; the same live and simulated."""
+    steps = (schedule.Step(rate_per_s=rate_per_s, duration_s=driven_s),)
+    return [due_s for due_s, _ in schedule.arrivals(steps, seed=3)]
+
+
+def _simulated(replicas: int, due_s: Times, inside_ms: float, *, cards: int) -> tuple[float, float]:
     """p50 and p95, ms, of the same fleet: as many replicas on as many cards, and nobody else at work."""
-    service = ServiceTime(host_ms=0.0, engine_ms=SERVICE_MS, spread_ratio=0.0)
+    host_ms = max(0.0, inside_ms - SERVICE_MS)
+    service = ServiceTime(host_ms=host_ms, engine_ms=SERVICE_MS, spread_ratio=0.0)
     model = SimModel(
         name="fixed",
         service=service,
@@ -122,15 +134,22 @@ def _simulated(replicas: int, rate_per_s: float, *, cards: int) -> tuple[float, 
     label = {1: "v100d-32q-32GB", 2: "v100d-16q-16GB"}[per_card]
     # No switching cost: the emulated engine has none.
     world = World(models=(model,), cards=cards, slots_per_card=per_card, slot_label=label, switch_cost_ratio=0.0)
-    steps = (schedule.Step(rate_per_s=rate_per_s, duration_s=SIMULATED_S),)
-    times = np.array([due_s for due_s, _ in schedule.arrivals(steps, seed=1)])
     keeping = Plain(Static(StaticSettings(replicas=replicas)))
-    outcome = run(world, {"fixed": times}, keeping, seed=1, span_s=SIMULATED_S, warm_up_s=30.0)
+    times = {"fixed": np.array(due_s)}
+    outcome = run(world, times, keeping, seed=1, span_s=due_s[-1] + SKIPPED_S, warm_up_s=SKIPPED_S)
     return outcome.p50_ms, outcome.p95_ms
 
 
-def _live(driven_s: float) -> tuple[Mapping[tuple[int, float], Times], Mapping[int, float], Mapping[int, int]]:
-    """Latencies in ms by (replicas, load), a lone request's median by replicas, and on how many cards they sit."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lone:
+    """A request that waits for nobody: its median as its client sees it, and its mean in its replica."""
+
+    whole_ms: float
+    inside_ms: float
+
+
+def _live(driven_s: float) -> tuple[Mapping[tuple[int, float], Times], Mapping[int, Lone], Mapping[int, int]]:
+    """Latencies in ms by (replicas, load), a lone request by replicas, and on how many cards they sit."""
     base_us = SERVICE_MS * 1000 / fleet.default().cost_ratio  # the emulated card is that much slower
     entries = [MODEL.format(replicas=count, base_us=base_us, objective_ms=OBJECTIVE_MS) for count in REPLICAS]
     with tempfile.TemporaryDirectory() as folder:
@@ -139,7 +158,7 @@ def _live(driven_s: float) -> tuple[Mapping[tuple[int, float], Times], Mapping[i
             running.wait("the system", running.is_ready, timeout_s=system.START_TIMEOUT_S)
             running.wait("all replicas", lambda: _all_run(running), timeout_s=system.START_TIMEOUT_S)
             cards = {replicas: _cards(running, f"fixed{replicas}") for replicas in REPLICAS}
-            lone_ms = {replicas: _lone_ms(running.url, f"fixed{replicas}") for replicas in REPLICAS}
+            lone = {replicas: _lone(running, f"fixed{replicas}") for replicas in REPLICAS}
             found = {}
             for replicas, load in product(REPLICAS, LOADS):
                 rate_per_s = _rate_per_s(replicas, load)
@@ -147,7 +166,7 @@ def _live(driven_s: float) -> tuple[Mapping[tuple[int, float], Times], Mapping[i
                 found[replicas, load] = _driven(running.url, f"fixed{replicas}", rate_per_s, driven_s)
         finally:
             system.stop(running)
-    return found, lone_ms, cards
+    return found, lone, cards
 
 
 def _cards(running: system.System, model: str) -> int:
@@ -160,16 +179,26 @@ def _all_run(running: system.System) -> bool:
     return all(running.model(f"fixed{replicas}")["replicas_running"] == replicas for replicas in REPLICAS)
 
 
-def _lone_ms(url: str, model: str) -> float:
-    """Median of requests sent one after the other."""
-    body = client.Target(url, model).body("How do I reset my password?")
+def _lone(running: system.System, model: str) -> Lone:
+    """Requests sent one after the other, and what the replicas' own counters say of them."""
+    body = client.Target(running.url, model).body("How do I reset my password?")
     times_ms = []
-    with httpx.Client(base_url=url, timeout=30, trust_env=False) as caller:
+    before_s, before = _busy(running, model)
+    with httpx.Client(base_url=running.url, timeout=30, trust_env=False) as caller:
         for _ in range(LONE_REQUESTS):
             began_s = time.perf_counter()
             caller.post(f"/v2/models/{model}/infer", json=body).raise_for_status()
             times_ms.append((time.perf_counter() - began_s) * 1000)
-    return float(np.median(times_ms))
+    after_s, after = _busy(running, model)
+    return Lone(whole_ms=float(np.median(times_ms)), inside_ms=(after_s - before_s) / (after - before) * 1000)
+
+
+def _busy(running: system.System, model: str) -> tuple[float, int]:
+    """Seconds with a batch at work and batches, of all replicas since they began."""
+    pods = json.loads(running.kubectl("get", "pods", "-o", "json"))["items"]
+    texts = [httpx.get(f"http://{pod['status']['podIP']}:9105/metrics", timeout=5).text for pod in pods]
+    samples = [parse_worker(text, 0.0) for text in texts if f'model="{model}"' in text]
+    return sum(each.counters.engine_busy_s for each in samples), sum(each.counters.batches or 0 for each in samples)
 
 
 def _driven(url: str, model: str, rate_per_s: float, driven_s: float) -> Times:

@@ -37,7 +37,7 @@ def test_what_is_left_out_takes_the_specifications_own_defaults() -> None:
 def test_every_setting_can_be_given() -> None:
     autoscaling: dict[str, Any] = {
         "min_replicas": 2, "max_replicas": 9, "priority": 3, "target_in_flight": 2.5,
-        "target_utilization_ratio": 0.5, "scale_down_window_s": 60,
+        "target_utilization_ratio": 0.5, "scale_down_window_s": 60, "idle_s": 90,
     }  # fmt: skip
     read = config.parse({
         "models": {"minilm": {**MODEL, "autoscaling": autoscaling}},
@@ -47,6 +47,11 @@ def test_every_setting_can_be_given() -> None:
     assert read.models == (ModelSpec(name="minilm", pool=POOL, objective_p95_ms=200, max_batch_size=8, **autoscaling),)
     assert read.policy == PolicySettings(window_s=20.0, least_requests=9)
     assert read.guardrails == GuardrailSettings(step_up_count=4, settle_up_s=1.0)
+
+
+def test_a_model_may_be_left_without_a_replica() -> None:
+    read = config.parse({"models": {"minilm": {**MODEL, "autoscaling": {"min_replicas": 0}}}})
+    assert (read.models[0].min_replicas, read.models[0].max_replicas, read.models[0].idle_s) == (0, 1, 300.0)
 
 
 def test_a_field_of_the_specification_is_a_key_of_the_file() -> None:

@@ -61,6 +61,19 @@ def test_everything_that_keeps_it_from_starting_is_said_at_once(tmp_path: Path) 
     assert connect.endswith("; give one with --kubeconfig")
 
 
+def test_models_that_nobody_could_wake_are_refused(tmp_path: Path) -> None:
+    sleeper = build.fleet(build.model(min_replicas=0), build.model("ocr"))
+    with pytest.raises(Refused) as caught:
+        process.run(sleeper, settings(tmp_path))
+    assert str(caught.value).splitlines()[0] == (
+        "minilm: has min_replicas 0 and without --ingress-url nobody hears who asks; "
+        "give HAProxy's metrics port, or min_replicas 1"
+    )
+    with pytest.raises(Refused) as heard:
+        process.run(sleeper, settings(tmp_path, ingress_url="http://127.0.0.1:1"))
+    assert "min_replicas" not in str(heard.value)
+
+
 def test_what_was_opened_before_a_refusal_is_closed_again(tmp_path: Path) -> None:
     port = addresses.choose({}).autoscaler
     for _ in range(2):

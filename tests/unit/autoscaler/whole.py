@@ -9,6 +9,7 @@ from autoscaler.ports import Tick
 from tests import build
 from tests.fakes.clock import VirtualClock
 from tests.fakes.cluster import FakeCluster
+from tests.fakes.ingress import FakeIngress
 from tests.fakes.leadership import FakeLeadership
 from tests.fakes.metrics import FakeMetrics, Load
 from tests.fakes.recorder import FakeRecorder
@@ -54,6 +55,7 @@ def whole(
     spec: FleetSpec | None = None,
     interval_s: float = 1.0,
     dry_run: bool = False,
+    ingress: FakeIngress | None = None,
 ) -> Whole:
     """One model on one pool, a card of its own below each node."""
     stock = build.inventory(*(build.node(f"n{index}", card=f"GPU-{index}") for index in range(nodes)))
@@ -70,6 +72,7 @@ def whole(
         recorder=recorder,
         clock=clock,
         draw=lambda: 0.5,
+        ingress=ingress,
     )
     loop = Loop(spec or quick_spec(), world, interval_s=interval_s, dry_run=dry_run)
     return Whole(loop, clock, cluster, serving, metrics, leadership, recorder, changes)

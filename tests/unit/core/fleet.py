@@ -76,6 +76,8 @@ class ToyFleet:
     drained: set[str] = field(default_factory=set)
     replicas: dict[str, ToyReplica] = field(default_factory=dict)
     made: int = 0
+    unanswered: float = 0.0
+    """Requests that found no replica; shown where the model may have none."""
     plans: list[Plan] = field(default_factory=list)
 
     @property
@@ -165,6 +167,7 @@ class ToyFleet:
     def serve(self) -> None:
         """A router that knows the queues sends each request where the wait is shortest; none moves afterwards."""
         running = self.running()
+        self.unanswered += 0.0 if running else self.load_per_s(self.now_s)
         rates = {replica.replica_id: self.rate(replica) for replica in running}
         level_s = self.wait_s(self.load_per_s(self.now_s), running, rates)
         for replica in running:
@@ -232,6 +235,11 @@ class ToyFleet:
             slots=[
                 SlotReading(slot_id=slot.slot_id, at_s=self.now_s, busy_ratio=busy.get(slot.slot_id, 0.0))
                 for slot in self.stock.slots
+            ],
+            ingress=[
+                build.ingress(int(self.unanswered), self.now_s, model=model.name)
+                for model in self.spec.models
+                if model.min_replicas == 0
             ],
         )
 

@@ -40,8 +40,8 @@ def toy(load_per_s: Callable[[float], float], *, learns: bool = False, **given: 
     return ToyFleet(**{"spec": spec(), "stock": stock(), "load_per_s": load_per_s, "learns": learns, **given})
 
 
-def grown(load_per_s: float = 45.0, seconds: int = 240, *, learns: bool = False) -> ToyFleet:
-    """A fleet that has grown under a steady load: 4 replicas on 4 cards bear 45 requests/s."""
+def grown(load_per_s: float = 45.0, seconds: int = 300, *, learns: bool = False) -> ToyFleet:
+    """A fleet that has grown under a steady load: 3 or 4 replicas on as many cards bear 45 requests/s."""
     return toy(lambda _: load_per_s, learns=learns).run(seconds)
 
 

@@ -28,6 +28,7 @@ from autoscaler.core.guardrails import apply
 from autoscaler.core.observation import MissingReason, Source
 from autoscaler.core.policy import recommend
 from autoscaler.core.spec import GuardrailSettings
+from tests import build
 from tests.build import model, signals, situation
 from tests.unit.core.fleet import ToyFleet
 from tests.unit.core.test_decide import drop, spec, steps_of, stock, toy
@@ -76,7 +77,7 @@ EVERY_NUMBER = dict.fromkeys(
         "p95_ms", "objective_ms", "overloaded_count", "overloaded_per_s", "refused", "in_flight", "target", "gaps",
         "utilization_ratio", "target_ratio", "pending", "window_s", "since_s", "min_replicas", "max_replicas",
         "unplaced", "rate_per_s", "offered_per_s", "replica_per_s", "factor", "hold_s", "solo_ms",
-        "left_s", "here_per_s", "there_per_s",
+        "left_s", "here_per_s", "there_per_s", "unanswered", "over_s", "quiet_s", "idle_s", "unread_s",
     ),
     1.0,
 )  # fmt: skip
@@ -160,6 +161,8 @@ def test_a_decision_becomes_a_json_value_with_all_it_used() -> None:
         "unplaced": 0,
         "blocked": [],
         "victims": [],
+        "sleeps_in_s": None,
+        "starts_in_s": None,
     }
 
 
@@ -201,6 +204,11 @@ def silent_replica() -> ToyFleet:
     return fleet.run(300)
 
 
+def asleep_and_back() -> ToyFleet:
+    sleeper = build.fleet(model(min_replicas=0, idle_s=60.0, max_replicas=8, scale_down_window_s=30.0))
+    return toy(steps_of((0, 5), (60, 0), (300, 30), (330, 0)), spec=sleeper).run(450)
+
+
 def told(action: Action) -> str:
     if isinstance(action, DrainWorkers):
         return f"DrainWorkers {' '.join(action.workers)}"
@@ -221,7 +229,9 @@ def journal(fleet: ToyFleet) -> str:
 
 
 @pytest.mark.parametrize(
-    "story", [load_step, small_steps, saturated_cards, silent_replica, learned_step], ids=lambda f: f.__name__
+    "story",
+    [load_step, small_steps, saturated_cards, silent_replica, learned_step, asleep_and_back],
+    ids=lambda f: f.__name__,
 )
 def test_the_journal_of_a_story_is_the_golden_one(story: Callable[[], ToyFleet]) -> None:
     golden = GOLDENS / f"{story.__name__}.txt"

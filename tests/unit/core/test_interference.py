@@ -15,19 +15,19 @@ BEST, EQUAL, FIXED = SchedulerPolicy.BEST_EFFORT, SchedulerPolicy.EQUAL_SHARE, S
     ("policy", "others_ratio", "active", "times"),
     [
         (BEST, 0.0, 0, 1.0),
-        (BEST, 0.5, 2, 2.0),
         (BEST, 0.5, 0, 1.0),
-        (BEST, 0.9, 1, 2.0),
-        (BEST, 1.0, 30, 20.0),
+        (BEST, 0.5, 1, 1.5635),
+        (BEST, 0.8, 1, 2.0),
+        (BEST, 1.0, 30, 31.0),
         (EQUAL, 0.0, 0, 3.0),
         (FIXED, 0.9, 2, 4.0),
     ],
     ids=[
         "alone",
-        "half of the engine is taken",
         "nobody has work now",
-        "never more than a turn for each",
-        "a full card still goes round",
+        "one neighbour, met at 56 % of the visits",
+        "a neighbour that always has work",
+        "a full card gives everybody a turn",
         "equal share gives idle guests their turn",
         "fixed share gives slots that do not exist theirs",
     ],
@@ -35,7 +35,15 @@ BEST, EQUAL, FIXED = SchedulerPolicy.BEST_EFFORT, SchedulerPolicy.EQUAL_SHARE, S
 def test_engine_work_takes_so_many_times_as_long(
     policy: SchedulerPolicy, others_ratio: float, active: int, times: float
 ) -> None:
-    assert stretch(policy, others_ratio, attached=3, most=4, active=active) == pytest.approx(times)
+    told = stretch(policy, others_ratio, own_ratio=0.2, attached=3, most=4, active=active)
+    assert told == pytest.approx(times, rel=1e-3)
+
+
+@given(st.integers(1, 30), st.floats(0.01, 1.0), st.floats(0.0, 0.9))
+def test_neighbours_stretch_the_work_by_a_turn_for_each_at_most(active: int, others: float, own: float) -> None:
+    told = stretch(BEST, others, own_ratio=own, attached=active + 1, most=active + 1, active=active)
+    more = stretch(BEST, min(1.0, others + 0.05), own_ratio=own, attached=active + 1, most=active + 1, active=active)
+    assert 1.0 <= told <= more <= 1.0 + active
 
 
 def rate(policy: SchedulerPolicy, replicas: int, *, others_ratio: float = 0.0, attached: int = 1) -> float:

@@ -86,11 +86,14 @@ def test_only_the_last_starts_count_and_nearly_the_slowest_of_them() -> None:
 
 
 BROKEN, KEPT = WORST_JUDGED_RATIO, 0.0
+FORETOLD = 0.02
 
 
-def trimmed(learned: Learned, late_ratio: float | None, *, since_s: float, seconds: int) -> Learned:
+def trimmed(
+    learned: Learned, late_ratio: float | None, *, since_s: float, seconds: int, foretold: float = FORETOLD
+) -> Learned:
     for second in range(seconds):
-        learned = learned.with_trim(late_ratio, since_s + second)
+        learned = learned.with_trim(late_ratio, foretold, since_s + second)
     return learned
 
 
@@ -99,17 +102,30 @@ def test_formulas_that_were_too_kind_are_believed_less_and_slowly_more_again() -
     assert 1.1 < worse.trim < MOST_TRIM
     turned = trimmed(worse, KEPT, since_s=61.0, seconds=300)
     better = trimmed(turned, KEPT, since_s=361.0, seconds=60)
-    assert 1.0 < better.trim < turned.trim
+    assert better.trim < turned.trim
     assert turned.trim / better.trim < worse.trim, "trust comes back more slowly than it goes"
 
 
-def test_it_rests_where_the_promise_is_kept_with_its_margin() -> None:
-    worse = replace(trimmed(Learned(), BROKEN, since_s=0.0, seconds=61), late_ratio=GOAL_RATIO)
-    assert trimmed(worse, GOAL_RATIO, since_s=61.0, seconds=60).trim == pytest.approx(worse.trim)
+def test_it_rests_where_the_formulas_tell_the_truth() -> None:
+    worse = replace(trimmed(Learned(), BROKEN, since_s=0.0, seconds=61), missed_ratio=0.0)
+    assert trimmed(worse, 0.04, since_s=61.0, seconds=60, foretold=0.04).trim == pytest.approx(worse.trim)
+
+
+def test_a_fleet_with_little_to_do_teaches_no_trust() -> None:
+    assert trimmed(Learned(), 0.0, since_s=0.0, seconds=3000, foretold=0.0).trim == 1.0
+
+
+def test_some_requests_are_late_by_themselves() -> None:
+    assert trimmed(Learned(), GOAL_RATIO, since_s=0.0, seconds=3000, foretold=0.0).trim == 1.0
+    assert trimmed(Learned(), 2 * GOAL_RATIO, since_s=0.0, seconds=3000, foretold=0.0).trim > 1.0
+
+
+def test_a_fleet_that_is_known_to_be_too_small_teaches_no_distrust() -> None:
+    assert trimmed(Learned(), 0.9, since_s=0.0, seconds=3000, foretold=0.6).trim == 1.0
 
 
 def test_the_more_is_late_the_faster_trust_goes() -> None:
-    trims = [trimmed(Learned(), late, since_s=0.0, seconds=121).trim for late in (0.05, 0.1, WORST_JUDGED_RATIO, 1.0)]
+    trims = [trimmed(Learned(), late, since_s=0.0, seconds=61).trim for late in (0.05, 0.1, WORST_JUDGED_RATIO, 1.0)]
     assert trims == sorted(trims)
     assert 1.0 < trims[0] < trims[1] < trims[2]
     assert trims[2] == trims[3], "a collapse says no more about the formulas"
@@ -123,13 +139,15 @@ def test_trust_has_bounds() -> None:
 def test_a_time_of_which_nothing_can_be_said_changes_no_trust() -> None:
     worse = trimmed(Learned(), BROKEN, since_s=0.0, seconds=31)
     blind = trimmed(worse, None, since_s=31.0, seconds=100)
-    assert (blind.trim, blind.late_ratio) == (worse.trim, worse.late_ratio)
-    assert blind.with_trim(BROKEN, 131.0).trim == worse.with_trim(BROKEN, 31.0).trim, "one second and not a hundred"
+    assert (blind.trim, blind.missed_ratio) == (worse.trim, worse.missed_ratio)
+    after, before = (each.with_trim(BROKEN, FORETOLD, at_s) for each, at_s in ((blind, 131.0), (worse, 31.0)))
+    assert after.trim == before.trim, "one second and not a hundred"
 
 
 def test_a_long_pause_is_one_verdict_and_not_many() -> None:
     worse = trimmed(Learned(), BROKEN, since_s=0.0, seconds=31)
-    assert worse.with_trim(BROKEN, 3600.0) == replace(worse.with_trim(BROKEN, 40.0), trimmed_s=3600.0)
+    paused, short = (worse.with_trim(BROKEN, FORETOLD, at_s) for at_s in (3600.0, 40.0))
+    assert paused == replace(short, trimmed_s=3600.0)
 
 
 def poisson(random: Random, mean: float) -> int:

@@ -19,7 +19,8 @@ from autoscaler.core.spec import ModelSpec, PolicySettings
 from tests import build
 
 DEMAND = Demand(away_s=0.02, engine_s=0.02)
-CURVE = Reach(rates_per_s=(0.0, 25.0, 50.0, 75.0, 90.0, 100.0), useful=4, slots=8)
+RATES = (0.0, 25.0, 50.0, 75.0, 90.0, 100.0)
+CURVE = Reach(rates_per_s=RATES, lone_per_s=RATES, useful=4, slots=8)
 SPEC = build.model(max_replicas=5)
 
 
@@ -99,17 +100,16 @@ def rehearsed(rate_per_s: float) -> Rehearsal:
 
 def test_the_count_is_for_the_rate_to_be_ready_for() -> None:
     state = rehearsed(15.0)
-    made = need(state, BEARS, CURVE, DEMAND, present=Present(offered_per_s=0.0), current=2)
+    made = need(state, BEARS, DEMAND, present=Present(offered_per_s=0.0), current=2)
     assert (made.rate_per_s, made.present) == (state.need_per_s, False)
     assert made.count == BEARS.count(state.need_per_s) == 3
     assert (made.factor, made.hold_s) == (state.factor, state.hold_s)
-    assert (made.useful, made.slots) == (CURVE.useful, CURVE.slots)
     assert (made.replica_per_s, made.solo_ms) == (15.0, pytest.approx(40.0))
 
 
 def test_a_count_falls_only_with_some_rate_to_spare() -> None:
     state = rehearsed(29.5 / rehearsed(1.0).factor)
-    made = need(state, BEARS, CURVE, DEMAND, present=Present(offered_per_s=0.0), current=4)
+    made = need(state, BEARS, DEMAND, present=Present(offered_per_s=0.0), current=4)
     assert (made.count, made.relaxed) == (3, 4)
     assert made.shrink_below_per_s == pytest.approx(30.0 / RELAXED / state.factor)
     assert made.grow_above_per_s == pytest.approx(40.0 / state.factor)
@@ -122,6 +122,6 @@ def test_a_count_falls_only_with_some_rate_to_spare() -> None:
 )
 def test_what_is_missed_now_decides_where_it_is_larger(missed_per_s: float | None, count: int, present: bool) -> None:
     made = need(
-        rehearsed(10.0), BEARS, CURVE, DEMAND, present=Present(offered_per_s=0.0, missed_per_s=missed_per_s), current=2
+        rehearsed(10.0), BEARS, DEMAND, present=Present(offered_per_s=0.0, missed_per_s=missed_per_s), current=2
     )
     assert (made.count, made.present) == (count, present)

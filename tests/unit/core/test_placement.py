@@ -1,5 +1,7 @@
 """Which slots help: least crowded first, none on a saturated card, in the order of priority."""
 
+from dataclasses import replace
+
 from autoscaler.core.capacity import Cards
 from autoscaler.core.contention import Contention, measure
 from autoscaler.core.decision import Reason
@@ -161,3 +163,11 @@ def test_an_unread_card_is_used_after_the_quiet_ones() -> None:
     measured = measure(stock, seen, PolicySettings(), 0)
     placed = place_models([want(3)], {"p": 1}, stock, known(stock, measured))
     assert placed.nodes == {"p": ("n2", "n3")}
+
+
+def test_growth_up_to_each_share_comes_before_growth_beyond() -> None:
+    greedy, modest = replace(want(6, model="a"), share=3), want(3, model="b")
+    found = place(cards(), greedy, modest)
+    assert {name: grant.count for name, grant in found.grants.items()} == {"a": 3, "b": 3}
+    found = place(cards(), greedy, replace(modest, count=2))
+    assert {name: grant.count for name, grant in found.grants.items()} == {"a": 4, "b": 2}

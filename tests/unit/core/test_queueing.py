@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.core.queueing import bearable_ratio, closed_rate, late_ratio, waiting_ratio
+from autoscaler.core.queueing import bearable_ratio, closed_rate, company, late_ratio, waiting_ratio
 
 PATIENCE = 5.0
 
@@ -117,3 +117,23 @@ def test_one_engine_gives_no_more_than_its_share_and_each_customer_adds_less(
 
 def test_an_open_load_stretches_the_engine_part() -> None:
     assert closed_rate(1, 0.04, 0.03, open_ratio=0.5) == pytest.approx(1 / (0.04 + 0.06))
+
+
+@pytest.mark.parametrize(
+    ("others", "used", "own", "met"),
+    [(0, 0.0, 0.5, 0.0), (1, 0.5, 0.0, 0.5), (1, 0.5, 0.5, 1.0), (3, 0.9, 0.1, 3.0), (3, 0.0, 0.5, 0.0)],
+    ids=["nobody", "one, seen alone", "two that always have work", "three that always have work", "idle neighbours"],
+)
+def test_a_newcomer_meets_who_would_be_there_without_it(others: int, used: float, own: float, met: float) -> None:
+    assert company(others, used, own) == pytest.approx(met, abs=1e-3)
+
+
+@given(st.floats(0.3, 5.0), st.floats(0.3, 5.0))
+def test_two_that_share_an_engine_meet_as_often_as_the_exact_solution_says(z_one: float, z_two: float) -> None:
+    """Product form of two customers, one time unit of work each: weights 2, z2, z1 and z1 z2 of the four states.
+
+    Nearer to a full engine the hundredths of a reading no longer tell.
+    """
+    weights = (2.0, z_two, z_one, z_one * z_two)
+    used_one, used_two = ((1.0 + each) / sum(weights) for each in (z_two, z_one))
+    assert company(1, used_two, used_one) == pytest.approx(1 / (1 + z_two), abs=0.05)

@@ -118,28 +118,35 @@ def test_a_step_shows_at_once_and_chance_does_not() -> None:
     assert calm.rate_per_s < 60.0
 
 
-def missed(**given: Any) -> Situation:
-    """p95 is over its objective of 200 ms."""
-    values = {"p95_ms": 400.0, "attainment_ratio": 0.5, "offered_per_s": 20.0, "queued": 200.0}
+def missed(offered_per_s: float = 20.0, **given: Any) -> Situation:
+    """p95 is over its objective of 200 ms, 200 requests wait."""
+    values = {"p95_ms": 400.0, "attainment_ratio": 0.5, "offered_per_s": offered_per_s, "queued": 200.0}
     return needed(signals(**values), **given)
 
 
-def test_what_is_missed_now_counts_with_its_backlog() -> None:
-    """200 requests that wait shall be gone in 20 s: 10 requests/s on top."""
-    rehearsed = Learned(service=KNOWN, rehearsal=needed(offered_per_s=1.0, running=1).state.learned.rehearsal)
-    later = {"learned": rehearsed, "now_s": NOW_S}
-    made = missed(**later).need
+REHEARSED = Learned(service=KNOWN, rehearsal=needed(offered_per_s=1.0, running=1).state.learned.rehearsal)
+
+
+@pytest.mark.parametrize("offered_per_s", [20.0, 37.0, 60.0], ids=["it drains in time", "a rest", "it only grows"])
+def test_what_is_missed_now_counts_with_what_still_waits_when_help_comes(offered_per_s: float) -> None:
+    """Two replicas do 40 requests/s; help comes after the cold start and half a window; the rest goes in 20 s."""
+    situation = missed(offered_per_s, learned=REHEARSED, now_s=NOW_S)
+    made = situation.need
     assert made is not None
     assert made.present
-    assert made.rate_per_s == pytest.approx(30.0)
+    limit_per_s = 40.0
+    wait_s = situation.policy.cold_start_s + situation.policy.window_s / 2
+    left = min(max(0.0, 200.0 - (limit_per_s - offered_per_s) * wait_s), 10.0 * limit_per_s)
+    assert made.rate_per_s == pytest.approx(offered_per_s + left / 20.0)
+    assert left == {20.0: 0.0, 37.0: 50.0, 60.0: 400.0}[offered_per_s]
 
 
-def test_the_backlog_waits_for_help_that_is_on_its_way() -> None:
-    rehearsed = Learned(service=KNOWN, rehearsal=needed(offered_per_s=1.0, running=1).state.learned.rehearsal)
-    at_rest, awaited = (missed(current=count, learned=rehearsed).need for count in (2, 3))
+def test_a_backlog_asks_for_no_more_where_help_is_on_its_way() -> None:
+    """What is awaited comes when what would be asked for now comes: both find the same backlog."""
+    at_rest, awaited = (missed(60.0, current=count, learned=REHEARSED).need for count in (2, 3))
     assert at_rest is not None
     assert awaited is not None
-    assert awaited.rate_per_s < at_rest.rate_per_s == pytest.approx(30.0)
+    assert awaited.count == at_rest.count
 
 
 @pytest.mark.parametrize(
@@ -152,11 +159,11 @@ def test_the_backlog_waits_for_help_that_is_on_its_way() -> None:
     ids=["the fleet as it is", "help is on its way", "the window still holds another fleet"],
 )
 def test_trust_is_judged_by_a_fleet_at_rest(given: dict[str, Any], trimmed: bool) -> None:
-    before = replace(Learned(service=KNOWN), trimmed_s=NOW_S - 5.0, late_ratio=0.5)
+    before = replace(Learned(service=KNOWN), trimmed_s=NOW_S - 5.0, missed_ratio=0.5)
     assert (missed(learned=before, **given).state.learned.trim > 1.0) is trimmed
 
 
 def test_a_handful_of_requests_is_no_verdict() -> None:
-    before = replace(Learned(service=KNOWN), trimmed_s=NOW_S - 5.0, late_ratio=0.5)
+    before = replace(Learned(service=KNOWN), trimmed_s=NOW_S - 5.0, missed_ratio=0.5)
     few = signals(p95_ms=400.0, attainment_ratio=0.0, requests=4)
     assert needed(few, learned=before).state.learned.trim == 1.0

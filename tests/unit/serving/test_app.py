@@ -40,4 +40,12 @@ def test_the_gateway_holds_no_slot_and_runs_on_the_head() -> None:
     deployment = app.gateway_application(CONFIG, INGRESS)._bound_deployment
     assert (deployment.name, deployment.func_or_class) == (config.GATEWAY, Gateway)
     assert deployment.ray_actor_options["resources"] == {"vgpu_head": 0.001}
-    assert deployment.init_args == (CONFIG.model_dump(), "http://127.0.0.1:8000")
+    assert deployment.init_args == (CONFIG.model_dump(), "http://127.0.0.1:8000", [])
+
+
+def test_a_model_that_may_sleep_is_known_to_the_gateway_and_deployed_as_ray_can() -> None:
+    """Ray's own decorator refuses 0; `deploy` takes the one back before it starts."""
+    model = {"kind": "synthetic", "slot": "v100-8q-8GB", "objective_p95_ms": 200, "autoscaling": {"min_replicas": 0}}
+    sleeper = config.parse({"models": {"echo": model}})
+    assert app.model_application(sleeper.models[0])._bound_deployment.num_replicas == 1
+    assert app.gateway_application(sleeper, INGRESS)._bound_deployment.init_args[2] == ["echo"]

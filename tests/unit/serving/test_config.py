@@ -45,6 +45,23 @@ def test_what_belongs_to_the_autoscaler_is_passed_over() -> None:
     assert config.parse(document).model_dump() == config.parse({"models": {"echo": MODEL}}).model_dump()
 
 
+@pytest.mark.parametrize(
+    ("given", "replicas", "may_sleep"),
+    [
+        ({}, 1, False),
+        ({"autoscaling": {"max_replicas": 3}}, 1, False),
+        ({"autoscaling": {"min_replicas": 0}}, 0, True),
+        ({"autoscaling": {"min_replicas": 0}, "replicas": 2}, 2, True),
+        ({"replicas": 0}, 0, False),
+    ],
+)
+def test_a_model_that_may_sleep_begins_asleep_unless_told_otherwise(
+    given: dict[str, Any], replicas: int, may_sleep: bool
+) -> None:
+    (model,) = config.parse({"models": {"echo": {**MODEL, **given}}}).models
+    assert (model.replicas, model.may_sleep) == (replicas, may_sleep)
+
+
 def test_a_config_survives_the_way_to_its_replica() -> None:
     limits = {"max_queue": 9, "max_wait_ms": 0}
     sent = config.parse({"models": {"echo": {**MODEL, "parameters": {"base_us": 5}, "serving": limits}}})

@@ -90,6 +90,16 @@ def test_ready_means_that_every_model_is() -> None:
     assert status == 503
 
 
+def test_a_model_that_may_sleep_is_not_waited_for() -> None:
+    async def script(gateway: Gateway) -> list[tuple[int, Any]]:
+        sleepy = Gateway(CONFIG, "http://ingress", ["filetype"], transport=asleep)
+        return [answered(await one(request("GET", "/v2/health/ready"))) for one in (gateway, sleepy)]
+
+    asleep = Ingress(unready=frozenset({"filetype"}))
+    (without, _), (with_, _) = play(asleep, script)
+    assert (without, with_) == (503, 200)
+
+
 @pytest.mark.parametrize(
     "path", ["/v2/models/nobody", "/v2/models/nobody/infer", "/v2/models/minilm2/ready", "/v2/models//infer"]
 )

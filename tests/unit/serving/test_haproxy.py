@@ -65,8 +65,32 @@ def test_nothing_else_of_rays_configuration_is_changed(tmp_path: Path) -> None:
             "+ http-request return status 503…",
             *["- server SERVE_PROXY_ACTOR-head … check backup"] * 2,
             *["+ server SERVE_PROXY_ACTOR-head … check backup disabled"] * 2,
+            "+ http-request return status 204…",
+            *[
+                line
+                for model in ("filetype", "minilm")
+                for line in (
+                    f"+ use_backend asleep-{model} if is_http-{model} METH_POST {{ nbsrv(http-{model}) eq 0 }}",
+                    f"+ backend asleep-{model}",
+                    "+ http-request return status 503…",
+                    f"+ http-request set-var(proc.start_{model}) url_param({model}),add(0) if {{ path /starts }} "
+                    f"{{ url_param({model}) -m reg ^[1-9][0-9]{{0,4}}$ }}",
+                )
+            ],
         ]
     )
+
+
+def test_the_gateway_is_never_asleep(tmp_path: Path) -> None:
+    _, result = edited(tmp_path)
+    assert "asleep-gateway" not in result
+    assert re.findall(r"^backend asleep-(\S+)$", result, re.M) == ["filetype", "minilm"]
+
+
+def test_where_a_model_sleeps_is_decided_before_its_own_backend(tmp_path: Path) -> None:
+    _, result = edited(tmp_path)
+    ways = re.findall(r"^ +use_backend (\S+) if is_http-minilm\b", result, re.M)
+    assert ways == ["asleep-minilm", "http-minilm"]
 
 
 @pytest.mark.parametrize("model", ["minilm", "filetype"])

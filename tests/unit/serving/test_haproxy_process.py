@@ -79,10 +79,12 @@ class Ingress:
     process: subprocess.Popen[bytes]
     ray: HAProxyApi
 
-    def ask(self, path: str = INFER) -> tuple[int, Mapping[str, str], bytes]:
+    def ask(self, path: str = INFER, *, method: str = "POST") -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body."""
+        body = b"{}" if method == "POST" else None
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=body, method=method)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", data=b"{}", timeout=10) as answer:
+            with urllib.request.urlopen(asked, timeout=10) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as refusal:
             return refusal.code, refusal.headers, refusal.read()

@@ -9,6 +9,7 @@ from autoscaler.core.histogram import Histogram
 from autoscaler.core.observation import (
     Counters,
     DeploymentSeen,
+    IngressSample,
     Missing,
     MissingReason,
     Observation,
@@ -108,6 +109,7 @@ def test_everything_is_seen_as_it_is() -> None:
             ),
         ),
         slots=tuple(SlotReading(slot_id=slot_id, at_s=2.0, busy_ratio=0.0) for slot_id in SLOTS),
+        ingress=(IngressSample(model="m0", at_s=2.0, unanswered=0),),
     )
 
 

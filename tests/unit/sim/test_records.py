@@ -70,7 +70,7 @@ def test_of_several_records_the_one_with_those_fields_is_taken() -> None:
         (
             Observation,
             {"missing": [{"source": "moon", "name": "x", "reason": "stale"}]},
-            "missing[0].source: 'moon' is none of replica, deployment, pool, slot, signal",
+            "missing[0].source: 'moon' is none of replica, deployment, pool, slot, ingress, signal",
         ),
         (
             Observation,
