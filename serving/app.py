@@ -103,11 +103,11 @@ def _put_to_sleep(models: Sequence[str]) -> None:
 
 def _await_running(applications: Sequence[str]) -> None:
     """Wait until these applications are up. Raises `RuntimeError` for the first that failed."""
-    waiting = set(applications)
-    while waiting:
+    while True:
         seen = serve.status().applications
-        for name in sorted(waiting):
+        for name in applications:
             if seen[name].status is ApplicationStatus.DEPLOY_FAILED:
                 raise RuntimeError(f"{name}: {seen[name].message}")
-        waiting = {name for name in waiting if seen[name].status is not ApplicationStatus.RUNNING}
-        time.sleep(POLL_S if waiting else 0)
+        if all(seen[name].status is ApplicationStatus.RUNNING for name in applications):
+            return
+        time.sleep(POLL_S)

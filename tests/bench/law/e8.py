@@ -39,7 +39,7 @@ def measure(options: Options) -> Report:
                 rows.append(
                     (label, name, *(percent(each[key]) for key in ("worst", "mean", "first")), each["slot_hours"])
                 )
-            marks.append(_mark(label, found, "first" if is_ranked else "worst"))
+            marks += [_mark(label, found, key) for key in (("worst", "first") if is_ranked else ("worst",))]
     return Report(
         name="E8",
         title="many models, too few slots",
@@ -59,9 +59,9 @@ def measure(options: Options) -> Report:
 
 
 def _mark(label: str, found: Mapping[str, Result], key: str) -> Mark:
-    """Without priorities the worst model counts; with them those that go first, which the others pay for."""
+    """Whether the worst model, or those that go first, fare better than under the better of the scalers."""
     best = max((each[key], name) for name, each in found.items() if name != OURS)
-    who = "the worst model fares" if key == "worst" else "the first models fare"
+    who = {"worst": "the worst model fares", "first": "the first models fare"}[key]
     return Mark(
         demanded=f"{label}: {who} better than under independent scalers",
         found=f"{found[OURS][key]:.2%} against {best[0]:.2%} ({best[1]})",
