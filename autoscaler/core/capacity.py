@@ -57,14 +57,6 @@ class Cards:
         }
         return cls(contention=contention, free=free, waiting=Counter(slot.gpu_key for slot in waiting))
 
-    def lone(self, demand: Demand, gpu: str, own_ratio: float) -> float:
-        """Requests per second of one replica of a model alone on the card; 0 where that makes no difference."""
-        contention = self.contention
-        if contention.gpus[gpu].policy is not SchedulerPolicy.BEST_EFFORT:
-            return 0.0
-        others_ratio = max(0.0, contention.usual_on(gpu) - own_ratio)
-        return demand.items * closed_rates(1, demand.away_s, demand.engine_s, others_ratio)[1]
-
     def rates(self, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float) -> list[float]:
         """Requests per second of so many replicas on one card, for each count and the one that `counts` ends before.
 
@@ -123,17 +115,12 @@ def reach(
     solo_per_s = demand.items / demand.solo_s
     gains = [(solo_per_s, solo_per_s)] * unknown
     for gpu, (own, own_ratio) in running.items():
-        lone = cards.lone(demand, gpu, own_ratio)
-        gains += [(g, max(g, lone)) for g in _gains(cards, demand, gpu, range(own), own=own, own_ratio=own_ratio)]
+        gains += _paced(cards, demand, gpu, range(own), own=own, own_ratio=own_ratio)
     gains.sort(reverse=True)
     offers: list[tuple[float, float]] = []
     for card in cards.free.get(profile, ())[: max(0, most - len(gains))]:
         own, own_ratio = running.get(card.gpu, (0, 0.0))
-        lone = cards.lone(demand, card.gpu, own_ratio)
-        offers += [
-            (g, max(g, lone))
-            for g in _gains(cards, demand, card.gpu, range(own, own + card.slots), own=own, own_ratio=own_ratio)
-        ]
+        offers += _paced(cards, demand, card.gpu, range(own, own + card.slots), own=own, own_ratio=own_ratio)
     offers.sort(reverse=True)
     slots = len(gains) + len(offers)
     gains += (gain for gain in offers if gain[0] >= least_gain_ratio * solo_per_s)
@@ -204,6 +191,20 @@ def _gains(cards: Cards, demand: Demand, gpu: str, counts: range, *, own: int, o
     rates = cards.rates(demand, gpu, counts, own=own, own_ratio=own_ratio)
     gains = list(map(sub, rates[1:], rates))
     return gains if min(gains) >= 0 else [max(0.0, gain) for gain in gains]
+
+
+def _paced(
+    cards: Cards, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float
+) -> list[tuple[float, float]]:
+    """What each replica beyond `counts.start` adds beside the others of its model, and what it would do without them.
+
+    Under equal and fixed share the others' work makes no difference, and both are the same.
+    """
+    if cards.contention.gpus[gpu].policy is not SchedulerPolicy.BEST_EFFORT:
+        return [(gain, gain) for gain in _gains(cards, demand, gpu, counts, own=own, own_ratio=own_ratio)]
+    gains = _gains(cards, demand, gpu, range(counts.stop), own=own, own_ratio=own_ratio)
+    lone = gains[0]
+    return [(gain, max(gain, lone)) for gain in gains[counts.start :]]
 
 
 def _summed(gains: Sequence[float]) -> Iterator[float]:

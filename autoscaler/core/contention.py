@@ -40,7 +40,7 @@ class GpuLoad:
 
 
 class Beside(NamedTuple):
-    """One slot on its card, now: what it uses of the engine and what it meets there. Made for every replica."""
+    """One slot on its card, now: what it uses of the engine and what it meets there. Made for every slot."""
 
     policy: SchedulerPolicy
     own_ratio: float
@@ -60,12 +60,10 @@ class Contention:
     gpus: Mapping[str, GpuLoad]
     slots: Mapping[str, Slot]
     slots_by_gpu: Mapping[str, tuple[Slot, ...]]
-    others: Mapping[str, float]
-    """By slot: what the card's other slots use of its engine now; only of cards whose every slot has a reading."""
-    active: Mapping[str, int]
-    """By card: slots with work."""
-    most: Mapping[str, int]
-    """By slot: how many vGPUs of its profile one card runs."""
+    neighbours: Mapping[str, Beside]
+    """By slot: it and its neighbours now; only of known cards whose every slot has a reading."""
+    used: Mapping[str, float]
+    """By slot: its engine use as a part of what it is entitled to, 0 to 1; only where that can be said."""
     usual: Mapping[str, float] = field(default_factory=dict)
     """By slot: its engine use smoothed over about a minute, so that a plan does not follow every job of a neighbour."""
     usual_by_gpu: Mapping[str, float] = field(default_factory=dict)
@@ -76,42 +74,11 @@ class Contention:
 
     def beside(self, slot_id: str) -> Beside | None:
         """The slot and its neighbours now; None unless every slot of a known card has a reading."""
-        slot = self.slots.get(slot_id)
-        if slot is None or slot.gpu.uuid is None:
-            return None
-        reading, gpu = self.readings[slot_id], slot.gpu.uuid
-        others_ratio = self.others.get(slot_id)
-        if others_ratio is None or not isinstance(reading, SlotReading):
-            return None
-        return Beside(
-            policy=slot.gpu.policy,
-            own_ratio=reading.busy_ratio,
-            others_ratio=others_ratio,
-            attached=self.gpus[gpu].held + (slot.holder is None),
-            active=self.active[gpu] - (reading.busy_ratio > BUSY_RATIO),
-            most=self.most[slot_id],
-        )
+        return self.neighbours.get(slot_id)
 
     def used_of_entitled(self, slot_id: str) -> float | None:
         """The slot's engine use as a part of what it is entitled to, 0 to 1; None where that cannot be said."""
-        reading = self.readings.get(slot_id)
-        if not isinstance(reading, SlotReading):
-            return None
-        slot, most = self.slots[slot_id], self.most[slot_id]
-        policy, gpu = slot.gpu.policy, slot.gpu.uuid
-        if policy is SchedulerPolicy.FIXED_SHARE:
-            return min(1.0, reading.busy_ratio / _entitled_ratio(policy, 1, 0, most))
-        if gpu is None:
-            return None  # unknown neighbours
-        running, others_ratio = self.gpus[gpu].slots, self.others.get(slot_id)
-        most = max(most, running)  # cards that mix sizes run more vGPUs than the largest profile alone would allow
-        if policy is SchedulerPolicy.EQUAL_SHARE:
-            return min(1.0, reading.busy_ratio / _entitled_ratio(policy, running, 0, most))
-        if others_ratio is None:
-            return None  # an unread neighbour may be busy or not
-        # Best effort cedes what the others leave: beside a neighbour at 10 % a slot can have 90 %, not a half.
-        fair = _entitled_ratio(policy, running, self.active[gpu], most)
-        return min(1.0, reading.busy_ratio / max(fair, 1 - others_ratio))
+        return self.used.get(slot_id)
 
     def crowding(self, gpu: str) -> float:
         """How much a new replica would meet on this card, 0 (nothing) to 1, in tenths so that noise decides nothing."""
@@ -139,32 +106,84 @@ def measure(
     ids_by_gpu = _ids_by_gpu(slots)
     readings = _readings(slots, seen, policy, now_s)
     gpus: dict[str, GpuLoad] = {}
-    others: dict[str, float] = {}
-    active: dict[str, int] = {}
-    most: dict[str, int] = {}
+    neighbours: dict[str, Beside] = {}
+    used: dict[str, float] = {}
     smoothed = _usual(readings, usual or {}, _empty(slots, seen))
     usual_by_gpu: dict[str, float] = {}
     for gpu, on_card in by_gpu.items():
         ids = ids_by_gpu[gpu]
-        busy = [reading.busy_ratio for key in ids if isinstance(reading := readings[key], SlotReading)]
-        gpus[gpu] = _load(gpu, on_card, busy, policy)
-        most |= _most_by_slot(ids, on_card)
-        active[gpu] = sum([ratio > BUSY_RATIO for ratio in busy])
+        read = [reading if isinstance(reading := readings[key], SlotReading) else None for key in ids]
+        busy = [reading.busy_ratio for reading in read if reading is not None]
+        load = gpus[gpu] = _load(gpu, on_card, busy, policy)
         usual_by_gpu[gpu] = sum([smoothed[key] for key in ids])
-        if len(busy) == len(ids):
-            for place, key in enumerate(ids):
-                others[key] = sum(busy[:place] + busy[place + 1 :])
+        if load.unread or on_card[0].gpu.uuid is None:
+            used |= _used_unseen(load, on_card, read)
+        else:
+            beside = _neighbours(load, on_card, busy)
+            neighbours |= zip(ids, beside, strict=True)
+            used |= zip(ids, _used_of_entitled(load, beside), strict=True)
     return Contention(
         readings=readings,
         gpus=gpus,
         slots=slots,
         slots_by_gpu=by_gpu,
-        others=others,
-        active=active,
-        most=most,
+        neighbours=neighbours,
+        used=used,
         usual=smoothed,
         usual_by_gpu=usual_by_gpu,
     )
+
+
+def _neighbours(load: GpuLoad, slots: Sequence[Slot], busy: list[float]) -> list[Beside]:
+    """What each slot of a card meets there, given what every one of them uses."""
+    active = sum([ratio > BUSY_RATIO for ratio in busy])
+    return [
+        Beside(
+            load.policy,
+            own_ratio,
+            # Not the whole less its own: what is left of rounding would be a neighbour that uses next to nothing.
+            sum(busy[:place] + busy[place + 1 :]),
+            load.held + (slot.holder is None),
+            active - (own_ratio > BUSY_RATIO),
+            most,
+        )
+        for place, (slot, own_ratio, most) in enumerate(zip(slots, busy, _most_by_slot(slots), strict=True))
+    ]
+
+
+def _used_of_entitled(load: GpuLoad, beside: Sequence[Beside]) -> list[float]:
+    """What each slot of a card uses of its share of it."""
+    running, policy = load.slots, load.policy
+    active = beside[0].active + (beside[0].own_ratio > BUSY_RATIO)
+    used = []
+    for slot in beside:
+        if policy is SchedulerPolicy.FIXED_SHARE:
+            entitled = _entitled_ratio(policy, 1, 0, slot.most)
+        else:
+            # Cards that mix sizes run more vGPUs than the largest profile alone would allow.
+            busy = active if policy is SchedulerPolicy.BEST_EFFORT else 0
+            entitled = _entitled_ratio(policy, running, busy, max(slot.most, running))
+        if policy is SchedulerPolicy.BEST_EFFORT:
+            # It cedes what the others leave: beside a neighbour at 10 % a slot can have 90 %, not a half.
+            entitled = max(entitled, 1 - slot.others_ratio)
+        used.append(min(1.0, slot.own_ratio / entitled))
+    return used
+
+
+def _used_unseen(load: GpuLoad, slots: Sequence[Slot], read: Sequence[SlotReading | None]) -> dict[str, float]:
+    """The same on a card that is not known or not wholly read: only for shares that do not depend on neighbours."""
+    if load.policy is SchedulerPolicy.BEST_EFFORT:
+        return {}  # a neighbour nobody knows of may be busy or not
+    if load.policy is SchedulerPolicy.EQUAL_SHARE and slots[0].gpu.uuid is None:
+        return {}
+    used: dict[str, float] = {}
+    for reading, most in zip(read, _most_by_slot(slots), strict=True):
+        if reading is not None:
+            running = 1 if load.policy is SchedulerPolicy.FIXED_SHARE else load.slots
+            used[reading.slot_id] = min(
+                1.0, reading.busy_ratio / _entitled_ratio(load.policy, running, 0, max(most, running))
+            )
+    return used
 
 
 def _ids_by_gpu(slots: Mapping[str, Slot]) -> dict[str, list[str]]:
@@ -174,11 +193,11 @@ def _ids_by_gpu(slots: Mapping[str, Slot]) -> dict[str, list[str]]:
     return grouped
 
 
-def _most_by_slot(ids: Sequence[str], slots: Sequence[Slot]) -> dict[str, int]:
+def _most_by_slot(slots: Sequence[Slot]) -> list[int]:
     """How many vGPUs of its profile one card runs, for each slot of a card."""
     if len({id(slot.profile) for slot in slots}) == 1:  # nearly always: one look-up for the whole card
-        return dict.fromkeys(ids, _most_per_gpu(slots[0].profile))
-    return {key: _most_per_gpu(slot.profile) for key, slot in zip(ids, slots, strict=True)}
+        return [_most_per_gpu(slots[0].profile)] * len(slots)
+    return [_most_per_gpu(slot.profile) for slot in slots]
 
 
 def _readings(
