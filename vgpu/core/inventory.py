@@ -4,12 +4,14 @@ A frozen snapshot that checks itself: no inventory exists in which a GPU is prom
 were listed does not matter, because they are kept sorted by name.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from vgpu.core.profile import Profile
 from vgpu.core.share import UNITS_PER_GPU, SchedulerPolicy
+from vgpu.core.slot_type import Fraction, SlotType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,8 @@ class Gpu:
     uuid: str | None
     framebuffer_mib: int
     policy: SchedulerPolicy
+    index: int | None = None
+    """NVML's index of it on its node; None below a guest."""
 
     def __post_init__(self) -> None:
         if self.uuid == "":
@@ -33,9 +37,11 @@ class Slot:
 
     node: str
     index: int
-    profile: Profile
+    profile: SlotType
     gpu: Gpu
     holder: str | None = None
+    name: str | None = None
+    """A fraction is called after the pod that holds it, for it is there as long as that is; others by their index."""
 
     def __post_init__(self) -> None:
         if self.index < 0:
@@ -43,7 +49,14 @@ class Slot:
 
     @property
     def slot_id(self) -> str:
-        return f"{self.node}/{self.index}"
+        return f"{self.node}/{self.index if self.name is None else self.name}"
+
+    @property
+    def framebuffer_mib(self) -> int:
+        """A profile's own size, or the fraction's part of its card."""
+        if isinstance(self.profile, Profile):
+            return self.profile.framebuffer_mib
+        return self.profile.framebuffer_mib_of(self.gpu.framebuffer_mib)
 
     @property
     def gpu_key(self) -> str:
@@ -140,10 +153,11 @@ def overfull(slots: tuple[Slot, ...]) -> str | None:
         return f"GPU {slots[0].gpu_key}: its slots disagree on framebuffer or scheduler policy"
     if card.uuid is None:
         return None  # a node may sit on several unknown cards, so nothing can be said about their sum
-    units = sum(slot.profile.units for slot in slots)
+    cut = at_once(slots)
+    units = sum(slot.profile.units for slot in cut)
     if units > UNITS_PER_GPU:
         return f"GPU {card.uuid}: its slots add up to {units} units; a GPU has {UNITS_PER_GPU}"
-    framebuffer_mib = sum(slot.profile.framebuffer_mib for slot in slots)
+    framebuffer_mib = sum(slot.framebuffer_mib for slot in cut)
     if framebuffer_mib > card.framebuffer_mib:
         return f"GPU {card.uuid}: its slots add up to {framebuffer_mib} MiB; it has {card.framebuffer_mib} MiB"
     for profile in {slot.profile for slot in slots}:
@@ -151,3 +165,18 @@ def overfull(slots: tuple[Slot, ...]) -> str | None:
         if count > profile.most_per_gpu:
             return f"GPU {card.uuid}: {count} slots of {profile.label}; one GPU runs at most {profile.most_per_gpu}"
     return None
+
+
+def at_once(slots: tuple[Slot, ...]) -> tuple[Slot, ...]:
+    """Those of a card's slots that can be there at once.
+
+    What is free of a card shared by units is listed once in every size that is asked for: the largest sum counts.
+    """
+    free = [slot for slot in slots if slot.holder is None and isinstance(slot.profile, Fraction)]
+    if not free:
+        return slots
+    sums = Counter[SlotType]()
+    for slot in free:
+        sums[slot.profile] += slot.profile.units
+    ((largest, _),) = sums.most_common(1)
+    return tuple(slot for slot in slots if slot not in free or slot.profile == largest)

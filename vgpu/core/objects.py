@@ -5,14 +5,15 @@ fleet. The same objects in another order give the same inventory.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vgpu.core import names
+from vgpu.core import cuts, names
 from vgpu.core.inventory import Gpu, Inventory, Node, Slot, overfull
 from vgpu.core.profile import Profile, ProfileError, parse_profile
 from vgpu.core.share import SchedulerPolicy
+from vgpu.core.slot_type import Fraction
 
 Json = Mapping[str, Any]
 
@@ -40,23 +41,33 @@ class Parsed:
     problems: tuple[Problem, ...]
 
 
-def parse_inventory(nodes: Iterable[Json], pods: Iterable[Json]) -> Parsed:
+def parse_inventory(nodes: Iterable[Json], pods: Iterable[Json], sizes: Collection[Fraction] = ()) -> Parsed:
     """Read slots from nodes with a profile label, and their holders from the pods bound to them.
 
-    A node's slots are its allocatable `nvidia.com/gpu` (its capacity, where allocatable is not given).
+    A node's slots are its allocatable `nvidia.com/gpu` (its capacity, where allocatable is not given). A node that
+    offers units of its cards has a slot for each part that a pod keeps, and for each that could be cut in one of the
+    `sizes`.
     """
     problems: list[Problem] = []
     parsed: list[Node] = []
+    shared: list[tuple[Node, SchedulerPolicy, Json]] = []
     for node in sorted(nodes, key=lambda item: str(item["metadata"]["name"])):
         try:
-            if (labelled := _parse_node(node)) is not None:
+            if cuts.shares_by_units(node):
+                labels = node["metadata"].get("labels") or {}
+                shared.append((_bare(node), _parse_policy(labels), node))
+            elif (labelled := _parse_node(node)) is not None:
                 parsed.append(labelled)
         except ValueError as error:
             problems.append(Problem(kind="Node", name=str(node["metadata"]["name"]), message=str(error)))
     nodes_known, doubted = _without_impossible_cards(parsed)
-    holders, unheld = _holders(nodes_known, pods)
-    inventory = Inventory(nodes=nodes_known).with_holders(holders)
-    return Parsed(inventory=inventory, problems=(*problems, *doubted, *unheld))
+    bound = list(pods)
+    holders, unheld = _holders(nodes_known, bound)
+    held = Inventory(nodes=nodes_known).with_holders(holders).nodes
+    cut_nodes, uncut = cuts.cut(shared, bound, sizes) if shared else ([], [])
+    problems += [Problem(kind=kind, name=name, message=message) for kind, name, message in uncut]
+    cut_once, repeated = _without_repeated_cards(held, cut_nodes)
+    return Parsed(inventory=Inventory(nodes=(*held, *cut_once)), problems=(*problems, *doubted, *unheld, *repeated))
 
 
 def pod_key(pod: Json) -> str:
@@ -89,7 +100,6 @@ def _parse_count(quantity: object) -> int:
 
 def _parse_node(node: Json) -> Node | None:
     """Read one node; None when it carries no profile label, for then it is none of ours."""
-    name = str(node["metadata"]["name"])
     labels: Mapping[str, str] = node["metadata"].get("labels") or {}
     status: Json = node.get("status") or {}
     profile = _parse_profile_labels(labels)
@@ -98,19 +108,28 @@ def _parse_node(node: Json) -> Node | None:
     gpu = Gpu(
         uuid=labels.get(names.LABEL_PHYSICAL_GPU) or None,
         framebuffer_mib=profile.board_framebuffer_mib,
-        policy=_parse_policy(labels, profile),
+        # An instance is a fixed part of the card: MIG-backed vGPUs are not time-sliced.
+        policy=_parse_policy(labels) if profile.mig_slices is None else SchedulerPolicy.FIXED_SHARE,
     )
     amounts = {**(status.get("capacity") or {}), **(status.get("allocatable") or {})}
     count = _parse_count(amounts.get(names.RESOURCE_GPU, 0))
+    bare = _bare(node)
+    return replace(
+        bare, slots=tuple(Slot(node=bare.name, index=index, profile=profile, gpu=gpu) for index in range(count))
+    )
+
+
+def _bare(node: Json) -> Node:
+    """Read all of a node but its slots."""
+    labels: Mapping[str, str] = node["metadata"].get("labels") or {}
     return Node(
-        name=name,
+        name=str(node["metadata"]["name"]),
         ready=any(
             condition.get("type") == "Ready" and condition.get("status") == "True"
-            for condition in status.get("conditions") or ()
+            for condition in (node.get("status") or {}).get("conditions") or ()
         ),
         schedulable=not (node.get("spec") or {}).get("unschedulable", False),
         labels=tuple((key, labels[key]) for key in _LABELS_READ if key in labels),
-        slots=tuple(Slot(node=name, index=index, profile=profile, gpu=gpu) for index in range(count)),
     )
 
 
@@ -124,10 +143,7 @@ def _parse_profile_labels(labels: Mapping[str, str]) -> Profile | None:
     return next(iter(found.values()), None)
 
 
-def _parse_policy(labels: Mapping[str, str], profile: Profile) -> SchedulerPolicy:
-    if profile.mig_slices is not None:
-        # An instance is a fixed part of the card: MIG-backed vGPUs are not time-sliced.
-        return SchedulerPolicy.FIXED_SHARE
+def _parse_policy(labels: Mapping[str, str]) -> SchedulerPolicy:
     # NVIDIA's own default is best effort (vGPU user guide, "vGPU Schedulers").
     text = labels.get(names.LABEL_SCHEDULER_POLICY, SchedulerPolicy.BEST_EFFORT)
     try:
@@ -158,6 +174,26 @@ def _without_impossible_cards(nodes: list[Node]) -> tuple[tuple[Node, ...], list
         on_card[node.slots[0].gpu_key] = list(together)
         kept.append(node)
     return tuple(kept), problems
+
+
+def _without_repeated_cards(known: Iterable[Node], cut_nodes: Iterable[Node]) -> tuple[list[Node], list[Problem]]:
+    """Drop the parts of a card that another node says it has too: one of them is gone, and nobody knows which."""
+    problems: list[Problem] = []
+    on_card: dict[str, tuple[Slot, ...]] = {}
+    for slot in (slot for node in known for slot in node.slots):
+        on_card[slot.gpu_key] = (*on_card.get(slot.gpu_key, ()), slot)
+    kept: list[Node] = []
+    for node in cut_nodes:
+        mine: dict[str, tuple[Slot, ...]] = {}
+        for slot in node.slots:
+            mine[slot.gpu_key] = (*mine.get(slot.gpu_key, ()), slot)
+        odd = {key: "another node has it too" for key in mine if key in on_card}
+        odd |= {key: why for key, slots in mine.items() if key not in odd and (why := overfull(slots))}
+        problems += [Problem(kind="Node", name=node.name, message=f"GPU {key}: {why}") for key, why in odd.items()]
+        on_card |= mine
+        left = [slot for slot in node.slots if slot.gpu_key not in odd]
+        kept.append(replace(node, slots=tuple(replace(slot, index=index) for index, slot in enumerate(left))))
+    return kept, problems
 
 
 def _on_unknown_card(node: Node) -> Node:

@@ -14,9 +14,10 @@ from enum import StrEnum
 from vgpu.core.inventory import Inventory, Node, Slot
 from vgpu.core.profile import Profile
 from vgpu.core.share import Share
+from vgpu.core.slot_type import Fraction, SlotType
 
-Need = Profile | Share
-"""What one worker asks for: slots of exactly this profile (a node selector), or any slot at least this large."""
+Need = SlotType | Share
+"""What one worker asks for: slots of exactly this type, or any slot at least this large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +67,9 @@ ORDERINGS: dict[str, Ordering] = {
 
 def fits(slot: Slot, need: Need) -> bool:
     """Say whether the slot, free or not, is what the need asks for."""
-    if isinstance(need, Profile):
+    if isinstance(need, Profile | Fraction):
         return slot.profile == need
-    return slot.profile.units >= need.units and slot.profile.framebuffer_mib >= need.framebuffer_mib
+    return slot.profile.units >= need.units and slot.framebuffer_mib >= need.framebuffer_mib
 
 
 def accept_all(_slot: Slot) -> bool:
@@ -153,8 +154,9 @@ class _Shelf:
         slots = self.slots[gpu]
         return (held == 0, len(slots), slots[-1][0], gpu)
 
-    def pop(self, gpu: str) -> Slot:
-        _, slot = self.slots[gpu].pop()
+    def pop(self, gpu: str, place: int = -1) -> Slot:
+        """Take the card's next slot, or with 0 its last."""
+        _, slot = self.slots[gpu].pop(place)
         self.left_on[slot.node] -= 1
         if not self.left_on[slot.node]:
             self.blocked[self.places[slot.node]] = (slot.node, Blocked.ALL_SLOTS_HELD)
@@ -164,6 +166,8 @@ class _Shelf:
 class Packer:
     """Serves many needs from one inventory, one after another; what one got is held for the next.
 
+    On a card that is shared by units the free slots of one size are alternatives to those of another: what is taken in
+    one size is gone from all.
     `grade(gpu_key, held)` says what a card with so many held slots is worth; `place` below then answers as the function
     `place` would with the ordering (price of the card's grade, best fit) and an `accept` that looks at the card alone.
     A slot costs as much as there are grades, and not as there are slots.
@@ -173,14 +177,15 @@ class Packer:
         self._inventory = inventory
         self._grade = grade
         self._held = Counter(slot.gpu_key for node in inventory.nodes for slot in node.held)
-        self._shelves: dict[Profile, _Shelf] = {}
+        self._shelves: dict[SlotType, _Shelf] = {}
+        self._left_units = _left_units(inventory)
 
-    def free_count(self, profile: Profile) -> int:
+    def free_count(self, profile: SlotType) -> int:
         """Slots of the profile that are free still, on nodes that take workers."""
         return sum(map(len, self._shelf(profile).slots.values()))
 
     def place(
-        self, profile: Profile, count: int, *, price: Callable[[Grade], float], accept: Callable[[str], bool]
+        self, profile: SlotType, count: int, *, price: Callable[[Grade], float], accept: Callable[[str], bool]
     ) -> Placement:
         """Take up to `count` slots, cheapest grade first; `accept` may refuse cards by their `gpu_key`."""
         shelf = self._shelf(profile)
@@ -213,7 +218,24 @@ class Packer:
         unplaced = count - len(chosen)
         return Placement(slots=tuple(chosen), unplaced=unplaced, blocked=tuple(shelf.blocked) if unplaced else ())
 
-    def _shelf(self, profile: Profile) -> _Shelf:
+    def best(self, profile: SlotType, *, price: Callable[[Grade], float], accept: Callable[[str], bool]) -> str | None:
+        """The card (`gpu_key`) of the slot that `place` would take first; None where it would find none."""
+        ranks = self._shelf(profile).ranks
+        prices = {grade: price(grade) for grade in ranks}
+        found: tuple[float, Rank] | None = None
+        for grade in sorted(ranks, key=prices.__getitem__):
+            if found is not None and prices[grade] > found[0]:
+                break
+            rank = next((rank for rank in ranks[grade] if accept(rank[3])), None)
+            if rank is not None and (found is None or (prices[grade], rank) < found):
+                found = (prices[grade], rank)
+        return None if found is None else found[1][3]
+
+    def blocked(self, profile: SlotType) -> tuple[tuple[str, Blocked], ...]:
+        """Why each node takes no further worker on this profile, when no card of it is accepted any more."""
+        return tuple(self._shelf(profile).blocked)
+
+    def _shelf(self, profile: SlotType) -> _Shelf:
         """Made when first asked for: a fleet has many profiles on its cards and few in its pools."""
         if profile in self._shelves:
             return self._shelves[profile]
@@ -226,6 +248,9 @@ class Packer:
         for place, slot in reversed(list(enumerate(free))):
             shelf.slots.setdefault(slot.gpu_key, []).append((place, slot))
             shelf.left_on[slot.node] += 1
+        for gpu in shelf.slots:
+            self._trim(shelf, gpu)
+        shelf.slots = {gpu: slots for gpu, slots in shelf.slots.items() if slots}
         for gpu in shelf.slots:
             held = self._held[gpu]
             shelf.ranks.setdefault(self._grade(gpu, held), []).append(shelf.rank(gpu, held))
@@ -244,7 +269,32 @@ class Packer:
                 del other.ranks[self._grade(gpu, before)]
         slot = shelf.pop(gpu)
         self._held[gpu] = after
+        if isinstance(slot.profile, Fraction):
+            self._left_units[gpu] -= slot.profile.units
+            for other in sharing:
+                self._trim(other, gpu)
         for other in sharing:
             if other.slots[gpu]:
                 insort(other.ranks.setdefault(self._grade(gpu, after), []), other.rank(gpu, after))
         return slot
+
+    def _trim(self, shelf: _Shelf, gpu: str) -> None:
+        """Drop the slots of a fraction for which the card has no units left."""
+        slots = shelf.slots[gpu]
+        while slots and isinstance(size := slots[-1][1].profile, Fraction):
+            if len(slots) * size.units <= self._left_units[gpu]:
+                return
+            shelf.pop(gpu, 0)
+
+
+def _left_units(inventory: Inventory) -> dict[str, int]:
+    """By card that is shared by units: what nobody holds, which is the most that its free slots of one size add up to.
+
+    A remainder too small for the size that adds up to most is left out: a smaller size may find room there that is not
+    planned with before the next look at the card.
+    """
+    free: dict[str, Counter[int]] = {}
+    for slot in inventory.free_slots:
+        if isinstance(slot.profile, Fraction):
+            free.setdefault(slot.gpu_key, Counter())[slot.profile.units] += slot.profile.units
+    return {gpu: max(by_size.values()) for gpu, by_size in free.items()}

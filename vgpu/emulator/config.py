@@ -63,6 +63,9 @@ class ArbiterConfig:
     socket: Path
     slots: tuple[SlotConfig, ...]
     host_nvml_state: Path | None
+    """What the hypervisor's own NVML reads."""
+    bare_nvml_state: Path | None
+    """What a node reads that has the whole card, without a hypervisor, and shares it by units."""
     background: tuple[BackgroundConfig, ...]
 
 
@@ -87,6 +90,7 @@ def parse_config(text: str) -> ArbiterConfig:
         socket=Path(fields.text("socket", LONGEST_SOCKET_PATH)),
         slots=tuple(_slot(entry) for entry in fields.entries("slots")),
         host_nvml_state=fields.path("host_nvml_state"),
+        bare_nvml_state=fields.path("bare_nvml_state"),
         background=tuple(_background(entry) for entry in fields.entries("background", [])),
     )
     fields.refuse_unknown()
@@ -130,7 +134,8 @@ def _contradictions(config: ArbiterConfig) -> list[str]:
         problems.append("policy fixed-share takes slots of one size only; use equal-share or make the sizes equal")
     for field in ("slot_id", "device_uuid"):
         problems += _repeated(field, [getattr(slot, field) for slot in config.slots])
-    problems += _repeated("nvml_state", [config.host_nvml_state, *(slot.nvml_state for slot in config.slots)])
+    whole_card = [config.host_nvml_state, config.bare_nvml_state]
+    problems += _repeated("nvml_state", [*whole_card, *(slot.nvml_state for slot in config.slots)])
     problems += _repeated("background slot_id", (load.slot_id for load in config.background))
     known = {slot.slot_id for slot in config.slots}
     problems += [
@@ -138,7 +143,7 @@ def _contradictions(config: ArbiterConfig) -> list[str]:
         for load in config.background
         if load.slot_id not in known
     ]
-    files = [config.socket, config.host_nvml_state, *(slot.nvml_state for slot in config.slots)]
+    files = [config.socket, *whole_card, *(slot.nvml_state for slot in config.slots)]
     folders = {file.parent for file in files if file is not None}
     return problems + [f"folder {folder} does not exist; make it" for folder in sorted(folders) if not folder.is_dir()]
 

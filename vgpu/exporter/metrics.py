@@ -1,17 +1,19 @@
 """The exporter's metric families, rendered from the latest sample.
 
 Rule: a reading that is missing or stale is an absent series and a `vgpu_reading_missing` with its reason, never 0.
+On a card shared by units each tenant's processes together are one slot more, beside the device as a whole.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from vgpu.adapters.nvml import DeviceReading, Missing
+from vgpu.adapters.nvml import DeviceReading, Missing, ProcessReading
 from vgpu.core.profile import ProfileError, parse_profile
+from vgpu.exporter.attribution import Tenant
 from vgpu.exporter.sampler import STALE_AFTER_S, Sample, Sampler
 
 SLOT_LABELS = ("node", "slot", "profile", "device_kind")
@@ -65,15 +67,17 @@ class SlotCollector(Collector):
             missing.add_metric((self.node, "", "", self.device_kind, "devices", reason), 1)
         else:
             for device in sample.devices:
-                labels = (self.node, f"{self.node}/{device.index}", _profile_label(device), self.device_kind)
-                taken.add_metric(labels, sample.unix_s)
-                for reading, value in _values(device).items():
-                    if stale:
-                        missing.add_metric((*labels, reading, STALE), 1)
-                    elif isinstance(value, Missing):
-                        missing.add_metric((*labels, reading, value.reason), 1)
-                    else:
-                        families[reading].add_metric(labels, value)
+                own = Tenant(slot_id=f"{self.node}/{device.index}", profile=_profile_label(device))
+                for tenant, values in {own: _values(device), **_shares(device, own, sample.tenants)}.items():
+                    labels = (self.node, tenant.slot_id, tenant.profile, self.device_kind)
+                    taken.add_metric(labels, sample.unix_s)
+                    for reading, value in values.items():
+                        if stale:
+                            missing.add_metric((*labels, reading, STALE), 1)
+                        elif isinstance(value, Missing):
+                            missing.add_metric((*labels, reading, value.reason), 1)
+                        else:
+                            families[reading].add_metric(labels, value)
         return (*families.values(), taken)
 
 
@@ -86,7 +90,34 @@ def _values(device: DeviceReading) -> dict[str, float | Missing]:
     }
 
 
-def _as_bytes(mib: int | Missing) -> int | Missing:
+def _shares(
+    device: DeviceReading, own: Tenant, tenants: Mapping[int, Tenant]
+) -> dict[Tenant, dict[str, float | Missing]]:
+    """What each tenant of a shared card uses of it. Whoever has the whole device is in the device's own reading."""
+    if isinstance(device.processes, Missing):
+        return {}
+    by_tenant: dict[Tenant, list[ProcessReading]] = {}
+    for process in device.processes:
+        tenant = tenants.get(process.pid)
+        if tenant is not None and tenant.slot_id != own.slot_id:
+            by_tenant.setdefault(tenant, []).append(process)
+    return {
+        tenant: {
+            "engine_busy_ratio": _sum([process.utilization_ratio for process in processes]),
+            "framebuffer_used_bytes": _as_bytes(_sum([process.used_mib for process in processes])),
+        }
+        for tenant, processes in by_tenant.items()
+    }
+
+
+def _sum(values: Sequence[float | Missing]) -> float | Missing:
+    """All of them together; one that is missing makes the sum unknown."""
+    return next((value for value in values if isinstance(value, Missing)), None) or sum(
+        value for value in values if not isinstance(value, Missing)
+    )
+
+
+def _as_bytes(mib: float | Missing) -> float | Missing:
     return mib if isinstance(mib, Missing) else mib * _BYTES_PER_MIB
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vgpu.adapters.nvml import DeviceReading, Missing
+from vgpu.exporter.attribution import Attribution, Tenant, by_environment
 
 PERIOD_S = 1.0  # the driver renews its figures every 1/6 s to 1 s
 STALE_AFTER_S = 5.0  # so many seconds without a new sample make every reading unknown
@@ -34,15 +35,23 @@ class Sample:
     unix_s: float
     devices: tuple[DeviceReading, ...] | Missing
     error_counts: Mapping[int, int]
+    tenants: Mapping[int, Tenant]
+    """By process id, those that have a slot of a card."""
 
 
 class Sampler:
     """Keeps the latest sample of one node."""
 
     def __init__(
-        self, reader: Reader, *, now_s: Callable[[], float] = time.monotonic, unix_s: Callable[[], float] = time.time
+        self,
+        reader: Reader,
+        *,
+        attribution: Attribution = by_environment,
+        now_s: Callable[[], float] = time.monotonic,
+        unix_s: Callable[[], float] = time.time,
     ) -> None:
         self._reader = reader
+        self._attribution = attribution
         self._now_s = now_s
         self._unix_s = unix_s
         self._stopping = threading.Event()
@@ -66,7 +75,21 @@ class Sampler:
             unix_s=self._unix_s(),
             devices=devices,
             error_counts=dict(self._reader.error_counts),  # a copy: the reader goes on counting
+            tenants=self._tenants(devices),
         )
+
+    def _tenants(self, devices: tuple[DeviceReading, ...] | Missing) -> dict[int, Tenant]:
+        """Ask whose each process is. Anew each time: process ids come round."""
+        if isinstance(devices, Missing):
+            return {}
+        pids = [
+            process.pid
+            for device in devices
+            if not isinstance(device.processes, Missing)
+            for process in device.processes
+        ]
+        found = {pid: self._attribution(pid) for pid in pids}
+        return {pid: tenant for pid, tenant in found.items() if tenant is not None}
 
     def start(self) -> None:
         """Sample once a second from now on. The thread ends with the process, even when it hangs in the driver."""

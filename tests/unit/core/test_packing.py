@@ -4,9 +4,11 @@ import pytest
 
 from tests import build
 from vgpu.core import packing
-from vgpu.core.packing import Blocked, Placement
+from vgpu.core.inventory import Gpu, Node, Slot
+from vgpu.core.packing import Blocked, Packer, Placement
 from vgpu.core.profile import parse_profile
-from vgpu.core.share import Share
+from vgpu.core.share import SchedulerPolicy, Share
+from vgpu.core.slot_type import Fraction
 
 NEED = parse_profile(build.PROFILE)
 
@@ -99,3 +101,45 @@ def test_a_negative_count_is_a_bug() -> None:
 
 def test_orderings_are_found_by_name() -> None:
     assert packing.ORDERINGS["best-fit"] is packing.best_fit
+
+
+def shared_card(name: str, *, held: int = 0, sizes: tuple[int, ...] = (500, 300)) -> Node:
+    """A node with one card that is shared by units, offered in several sizes."""
+    card = Gpu(uuid=f"GPU-{name}", framebuffer_mib=16384, policy=SchedulerPolicy.BEST_EFFORT, index=0)
+    parts = [(held, "serving/w", "w")] if held else []
+    parts += [(size, None, f"{size}+{place}") for size in sizes for place in range((1000 - held) // size)]
+    return Node(
+        name=name,
+        ready=True,
+        schedulable=True,
+        slots=tuple(
+            Slot(node=name, index=index, profile=Fraction(units=units), gpu=card, holder=holder, name=called)
+            for index, (units, holder, called) in enumerate(parts)
+        ),
+    )
+
+
+def place_fractions(packer: Packer, units: int, count: int) -> tuple[list[str], int]:
+    found = packer.place(Fraction(units=units), count, price=lambda _: 0.0, accept=lambda _: True)
+    return [slot.slot_id for slot in found.slots], found.unplaced
+
+
+def test_what_is_taken_of_a_shared_card_in_one_size_is_gone_in_the_others() -> None:
+    packer = Packer(build.inventory(shared_card("n1"), shared_card("n2")), lambda _gpu, _held: ())
+    assert packer.free_count(Fraction(units=300)) == 6
+    assert place_fractions(packer, 500, 1) == (["n1/500+0"], 0)
+    assert packer.free_count(Fraction(units=300)) == 1 + 3
+    assert place_fractions(packer, 300, 5) == (["n1/300+0", "n2/300+0", "n2/300+1", "n2/300+2"], 1)
+    assert packer.free_count(Fraction(units=500)) == 0
+
+
+def test_a_size_that_is_first_asked_for_later_finds_only_what_is_left() -> None:
+    packer = Packer(build.inventory(shared_card("n1")), lambda _gpu, _held: ())
+    assert place_fractions(packer, 300, 2) == (["n1/300+0", "n1/300+1"], 0)
+    assert place_fractions(packer, 500, 1) == ([], 1)
+
+
+def test_a_card_in_use_is_filled_before_another_is_opened() -> None:
+    stock = build.inventory(shared_card("n1", sizes=(300,)), shared_card("n2", held=300, sizes=(300,)))
+    packer = Packer(stock, lambda _gpu, _held: ())
+    assert place_fractions(packer, 300, 3) == (["n2/300+0", "n2/300+1", "n1/300+0"], 0)

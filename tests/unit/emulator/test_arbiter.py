@@ -266,6 +266,20 @@ def test_each_guest_reads_its_own_part_of_the_physical_engine_and_the_host_all_o
     assert (guest.name, guest.virtualization_mode, host.virtualization_mode) == (b"GRID V100-8Q", 2, 3)
 
 
+def test_a_node_without_a_hypervisor_sees_the_card_and_every_process_on_it(tmp_path: Path) -> None:
+    card = Card(tmp_path, policy="best-effort", host_nvml_state=None, bare_nvml_state=str(tmp_path / "bare.nvml"))
+    first, second = card.process("a", pid=11), card.process("b", pid=12)
+    first.ask(op="allocate", mib=100)
+    second.ask(op="allocate", mib=28)
+    first.run(5000)
+    card.run_to(1000)
+    bare = card.device("bare")
+    shown = [(each.pid, each.sm_percent, each.used_bytes >> 20) for each in bare.processes[: bare.process_count]]
+    assert shown == [(11, 100, 100), (12, 0, 28)]
+    assert (bare.name, bare.uuid, bare.virtualization_mode) == (b"Tesla V100-PCIE-16GB", b"GPU-card", 0)
+    assert (bare.gpu_percent, bare.total_bytes >> 20, bare.used_bytes >> 20) == (100, 16384, 128)
+
+
 def test_reserved_idle_time_is_not_busy(tmp_path: Path) -> None:
     card = Card(tmp_path)
     process, _idle = card.process("a"), card.process("b")

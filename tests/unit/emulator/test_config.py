@@ -42,6 +42,7 @@ def test_a_good_config_is_read_whole_with_the_default_slice(tmp_path: Path) -> N
             ),
         ),
         host_nvml_state=tmp_path / "host.nvml",
+        bare_nvml_state=None,
         background=(BackgroundConfig(slot_id="b", duty_ratio=0.4),),
     )
 
@@ -86,8 +87,8 @@ def test_every_problem_is_listed_at_once_with_what_to_do(tmp_path: Path) -> None
             ]
         ),
         "background[0].duty_ratio is 2; give a number above 0 and up to 1",
-        "surprise is not a known key; remove it or use one of background, board, framebuffer_mib, gpu_name, gpu_uuid,"
-        " host_nvml_state, most_per_gpu, policy, slice_ns, slots, socket",
+        "surprise is not a known key; remove it or use one of background, bare_nvml_state, board,"
+        " framebuffer_mib, gpu_name, gpu_uuid, host_nvml_state, most_per_gpu, policy, slice_ns, slots, socket",
         "slots has 3 entries and most_per_gpu is 1; drop slots",
         "the slots hold 16386 MiB and the card has 16384; drop slots or use smaller profiles",
         "slot_id a is used 2 times; make each unique",

@@ -2,9 +2,12 @@
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from vgpu.adapters.nvml import DeviceReading, Missing, MissingReason, VirtualizationMode
+from vgpu.exporter.attribution import Tenant
 from vgpu.exporter.sampler import Sampler
 
 SLOT = DeviceReading(
@@ -57,6 +60,8 @@ class ScriptedClock:
         return self.now_s
 
 
-def make_sampler(reader: ScriptedReader, clock: ScriptedClock) -> Sampler:
-    """A sampler in the test's time; the calendar stands still."""
-    return Sampler(reader, now_s=clock, unix_s=lambda: 1_700_000_000.0)
+def make_sampler(
+    reader: ScriptedReader, clock: ScriptedClock, tenants: Mapping[int, Tenant] = MappingProxyType({})
+) -> Sampler:
+    """A sampler in the test's time; the calendar stands still, and processes are whose `tenants` says."""
+    return Sampler(reader, attribution=tenants.get, now_s=clock, unix_s=lambda: 1_700_000_000.0)

@@ -1,12 +1,15 @@
 """What a scrape says, as text."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.unit.exporter.build import LOST_SLOT, SLOT, ScriptedClock, ScriptedReader, make_sampler
-from vgpu.adapters.nvml import Missing, MissingReason
+from vgpu.adapters.nvml import Missing, MissingReason, ProcessReading, VirtualizationMode
+from vgpu.exporter.attribution import Tenant
 from vgpu.exporter.metrics import SlotCollector
 
 LABELS = 'device_kind="emulated",node="node-1",profile="v100-8q-8GB",slot="node-1/0"'
@@ -16,9 +19,9 @@ NODE = 'device_kind="emulated",node="node-1"'
 class Scraper:
     """An exporter's metrics over a scripted reader."""
 
-    def __init__(self, reader: ScriptedReader) -> None:
+    def __init__(self, reader: ScriptedReader, tenants: Mapping[int, Tenant] = MappingProxyType({})) -> None:
         self.clock = ScriptedClock()
-        self.sampler = make_sampler(reader, self.clock)
+        self.sampler = make_sampler(reader, self.clock, tenants)
         self._registry = CollectorRegistry()
         self._registry.register(SlotCollector(sampler=self.sampler, node="node-1", device_kind="emulated"))
 
@@ -68,6 +71,65 @@ def test_zero_is_a_reading_and_not_a_missing_one() -> None:
     scraper.sampler.sample()
     assert f"vgpu_slot_engine_busy_ratio{{{LABELS}}} 0.0" in scraper.series()
     assert f"vgpu_slot_framebuffer_used_bytes{{{LABELS}}} 0.0" in scraper.series()
+
+
+def process(pid: int, ratio: float | Missing = 0.25) -> ProcessReading:
+    return ProcessReading(pid=pid, used_mib=100, utilization_ratio=ratio)
+
+
+CARD = replace(
+    SLOT,
+    name="Tesla V100-PCIE-16GB",
+    memory_total_mib=16384,
+    utilization_ratio=0.75,
+    virtualization_mode=VirtualizationMode.BARE_METAL,
+)
+TENANTS = {
+    11: Tenant(slot_id="node-1/chat-a", profile="fraction-500"),
+    12: Tenant(slot_id="node-1/chat-a", profile="fraction-500"),
+    13: Tenant(slot_id="node-1/chat-b", profile="fraction-250"),
+}
+
+
+def shared(slot: str, profile: str) -> str:
+    return f'device_kind="emulated",node="node-1",profile="{profile}",slot="{slot}"'
+
+
+def test_on_a_shared_card_each_tenant_is_a_slot_and_its_processes_add_up() -> None:
+    card = replace(CARD, processes=(process(11), process(12), process(13), process(99)))
+    scraper = Scraper(ScriptedReader((card,)), TENANTS)
+    scraper.sampler.sample()
+    whole, first = shared("node-1/0", "Tesla V100-PCIE-16GB"), shared("node-1/chat-a", "fraction-500")
+    second = shared("node-1/chat-b", "fraction-250")
+    assert [
+        line for line in scraper.series() if line.startswith(("vgpu_slot_engine", "vgpu_slot_framebuffer_used"))
+    ] == [
+        f"vgpu_slot_engine_busy_ratio{{{whole}}} 0.75",
+        f"vgpu_slot_engine_busy_ratio{{{first}}} 0.5",
+        f"vgpu_slot_engine_busy_ratio{{{second}}} 0.25",
+        f"vgpu_slot_framebuffer_used_bytes{{{whole}}} 1.048576e+08",
+        f"vgpu_slot_framebuffer_used_bytes{{{first}}} 2.097152e+08",
+        f"vgpu_slot_framebuffer_used_bytes{{{second}}} 1.048576e+08",
+    ]
+
+
+def test_what_one_process_of_a_tenant_does_not_say_is_not_known_of_the_tenant() -> None:
+    unsaid = Missing(reason=MissingReason.NO_SAMPLES)
+    scraper = Scraper(ScriptedReader((replace(CARD, processes=(process(11), process(12, unsaid))),)), TENANTS)
+    scraper.sampler.sample()
+    labels = shared("node-1/chat-a", "fraction-500")
+    series = scraper.series()
+    assert missing("engine_busy_ratio", "no_samples", labels) in series
+    assert f"vgpu_slot_framebuffer_used_bytes{{{labels}}} 2.097152e+08" in series
+
+
+def test_who_has_the_whole_device_is_no_second_slot() -> None:
+    alone = Scraper(ScriptedReader())
+    owner = Tenant(slot_id="node-1/0", profile="v100-8q-8GB")
+    scraper = Scraper(ScriptedReader((replace(SLOT, processes=(process(11),)),)), {11: owner})
+    for each in (alone, scraper):
+        each.sampler.sample()
+    assert scraper.series() == alone.series()
 
 
 def test_a_node_without_a_driver_says_so() -> None:
