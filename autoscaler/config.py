@@ -6,7 +6,7 @@ over `serving`, which is the data plane's. Every default is the specification's 
 
 import math
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoscaler.core.spec import FleetSpec, GuardrailSettings, ModelSpec, PolicySettings, PoolSpec, SpecError
 from autoscaler.refusal import Refused
-from vgpu.core.profile import ProfileError, parse_profile
+from vgpu.core.profile import ProfileError
+from vgpu.core.slot_type import parse_slot_types
 
 Json = Any
+ANY_CARD = "fraction"
 Section = TypeVar("Section", bound=BaseModel)
 Settings = TypeVar("Settings", PolicySettings, GuardrailSettings)
 
@@ -49,7 +51,8 @@ class ModelSection(BaseModel):
 
     model_config = STRICT
 
-    slot: str
+    slot: Json
+    """One slot type, or a list of those in which its replicas may live."""
     objective_p95_ms: int
     autoscaling: AutoscalingSection = Field(default_factory=AutoscalingSection)
     # The data plane's, known here so that a misspelt key is not mistaken for one of them.
@@ -67,6 +70,8 @@ class File(BaseModel):
     models: dict[str, Json]
     policy: dict[str, Json] = Field(default_factory=dict)
     guardrails: dict[str, Json] = Field(default_factory=dict)
+    card_costs: dict[str, Json] = Field(default_factory=dict)
+    """What a whole card costs, by board, and under `fraction` whatever a fraction is cut from; 1 where left out."""
 
 
 def pool_name(slot_label: str) -> str:
@@ -88,6 +93,7 @@ def parse(document: Json) -> FleetSpec:
         section = _section(ModelSection, given, ("models", name), problems)
         if section is not None:
             _add_model(name, section, pools, models, problems)
+    _price(pools, file.card_costs, problems)
     policy = _settings(PolicySettings, file.policy, "policy", problems)
     guardrails = _settings(GuardrailSettings, file.guardrails, "guardrails", problems)
     if problems:
@@ -137,26 +143,47 @@ def _add_model(
     name: str, section: ModelSection, pools: dict[str, PoolSpec], models: list[ModelSpec], problems: list[str]
 ) -> None:
     try:
-        profile = parse_profile(section.slot)
+        profiles = parse_slot_types(section.slot)
     except ProfileError as error:
         problems.append(f"models.{name}.slot: {error}")
         return
     # By the profile and not by what was written: GRID V100-8Q and v100-8q-8GB are one pool.
-    pool = PoolSpec(name=pool_name(profile.label), profile=profile)
+    own = {pool_name(profile.label): profile for profile in profiles}
+    first, *further = own
     given = section.autoscaling.model_dump(exclude_none=True)
     try:
         models.append(
             ModelSpec(
                 name=name,
-                pool=pool.name,
+                pool=first,
+                further_pools=tuple(further),
                 objective_p95_ms=section.objective_p95_ms,
                 max_batch_size=_max_batch_size(section.serving),
                 **given,
             )
         )
-        pools[pool.name] = pool
+        pools.update({pool: PoolSpec(name=pool, profile=profile) for pool, profile in own.items()})
     except SpecError as error:
         problems += [f"models.{name}: {problem.removeprefix(f'model {name!r}: ')}" for problem in error.problems]
+
+
+def _price(pools: dict[str, PoolSpec], given: dict[str, Json], problems: list[str]) -> None:
+    """Give every pool the cost of its card; of a fraction, that of any card."""
+    boards = {pool.profile.board or ANY_CARD for pool in pools.values()}
+    for board, cost in given.items():
+        where = f"card_costs.{board}"
+        if board not in boards:
+            problems.append(
+                f"{where}: no slot type of this file has that board; those here: {', '.join(sorted(boards))}"
+            )
+        elif isinstance(cost, bool) or not isinstance(cost, int | float):
+            problems.append(f"{where}: {cost!r} is no number")
+        elif not 0 < cost < math.inf:
+            problems.append(f"{where}: {cost} is no cost; above 0, and finite")
+        else:
+            for name, pool in pools.items():
+                if (pool.profile.board or ANY_CARD) == board:
+                    pools[name] = replace(pool, card_cost=float(cost))
 
 
 def _max_batch_size(serving: Json) -> int:

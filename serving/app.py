@@ -1,7 +1,7 @@
 """Models file to Ray Serve applications: one per model, and the gateway.
 
 Each model's application is deployed with an external scaler: Ray's own scaling is off and the autoscaler's REST call
-sets the count. A replica asks for one `vgpu_slot` of its slot type, and a worker's Ray node offers exactly one.
+sets the count. A replica asks for one `vgpu_slot` of one of its slot types, and a worker's Ray node offers exactly one.
 """
 
 import time
@@ -38,7 +38,7 @@ class Ingress:
 
 
 def model_application(config: ModelConfig) -> serve.Application:
-    """The application of one model, bound to its slot type."""
+    """The application of one model, bound to its slot types."""
     deployment = serve.deployment(
         Replica,
         name=DEPLOYMENT,
@@ -47,13 +47,18 @@ def model_application(config: ModelConfig) -> serve.Application:
         ray_actor_options={
             "num_cpus": 0,
             "resources": {names.RAY_RESOURCE_SLOT: 1},
-            "label_selector": {names.LABEL_PROFILE: config.slot},
+            "label_selector": {names.LABEL_PROFILE: any_of(config.slot)},
         },
         graceful_shutdown_timeout_s=config.serving.max_deadline_ms / 1000 + 5,
         health_check_period_s=2,
         health_check_timeout_s=30,
     )
     return deployment.bind(config.model_dump())
+
+
+def any_of(labels: Sequence[str]) -> str:
+    """The value of a Ray label selector that takes each of these: `in(…)` where there are several (Ray 2.60)."""
+    return labels[0] if len(labels) == 1 else f"in({', '.join(labels)})"
 
 
 def gateway_application(config: ServingConfig, ingress: Ingress) -> serve.Application:

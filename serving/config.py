@@ -1,8 +1,8 @@
 """The models file: which models are served, on which slot type, with which limits.
 
-One file serves every process. Serving reads the common keys and each model's `serving` section; `autoscaling`, `policy`
-and `guardrails` are the autoscaler's and are passed over here. Unknown keys are errors, and all problems are listed at
-once.
+One file serves every process. Serving reads the common keys and each model's `serving` section; `autoscaling`,
+`policy`, `guardrails` and `card_costs` are the autoscaler's and are passed over here. Unknown keys are errors, and all
+problems are listed at once.
 """
 
 import re
@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from vgpu.core.profile import ProfileError, parse_profile
+from vgpu.core.profile import ProfileError
+from vgpu.core.slot_type import parse_slot_types
 
 # Strict: YAML's `yes` is no 1 and its "8" no 8.
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -54,8 +55,8 @@ class ModelConfig(BaseModel):
     """Which kind of model, by `models.catalog`."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Passed to the kind's constructor."""
-    slot: str
-    """Slot type its replicas need, as the node label says it: v100-8q-8GB."""
+    slot: tuple[str, ...]
+    """Slot types in which its replicas may live, as node labels say them: v100-8q-8GB. One, or a list of several."""
     objective_p95_ms: float = Field(gt=0, le=600_000)
     """The latency objective; an edge of the request histogram lies on it exactly."""
     replicas: int = Field(1, ge=0, le=1000)
@@ -87,14 +88,13 @@ class ModelConfig(BaseModel):
             raise ValueError(f"{GATEWAY} is the name of what answers the paths of no single model; rename the model")
         return name
 
-    @field_validator("slot")
+    @field_validator("slot", mode="before")
     @classmethod
-    def _slot_is_a_profile(cls, label: str) -> str:
+    def _slots_are_profiles(cls, given: object) -> tuple[str, ...]:
         try:
-            parse_profile(label)
+            return tuple(shape.label for shape in parse_slot_types(given))
         except ProfileError as error:
             raise ValueError(str(error)) from error
-        return label
 
 
 class ServingConfig(BaseModel):
@@ -105,6 +105,7 @@ class ServingConfig(BaseModel):
     models: tuple[ModelConfig, ...]
     policy: dict[str, Any] = Field(default_factory=dict, exclude=True)
     guardrails: dict[str, Any] = Field(default_factory=dict, exclude=True)
+    card_costs: dict[str, Any] = Field(default_factory=dict, exclude=True)
 
     @field_validator("models")
     @classmethod

@@ -37,6 +37,8 @@ class Slot:
     policy: SchedulerPolicy
     device_kind: str
     emulator_socket: str | None
+    emulator_slot: str
+    """What the emulated card calls it: its own name, or the part of the card that plays the fraction."""
     cost_ratio: float
     """Emulated slots: how many times longer the emulated GPU takes than the reference engine of the cost model."""
     metrics_host: str
@@ -79,6 +81,7 @@ def from_environment(environment: Mapping[str, str]) -> Slot:
         policy=SchedulerPolicy(given.one_of(names.ENV_SLOT_POLICY, tuple(SchedulerPolicy))),
         device_kind=kind,
         emulator_socket=given.text(names.ENV_EMULATOR_SOCKET) if kind == EMULATED else None,
+        emulator_slot=environment.get(names.ENV_EMULATOR_SLOT) or environment.get(names.ENV_SLOT_ID, ""),
         cost_ratio=given.ratio(names.ENV_EMULATED_COST_RATIO, "1"),
         metrics_host=host,
         metrics_port=port,
@@ -147,7 +150,7 @@ def open_engine(slot: Slot, *, framebuffer_mib: int) -> Engine:
     """
     if slot.emulator_socket is None:
         return DeviceEngine()
-    client = EngineClient(slot.emulator_socket, slot.slot_id)
+    client = EngineClient(slot.emulator_socket, slot.emulator_slot)
     try:
         client.allocate(framebuffer_mib)
     except (MemoryError, EngineUnavailable, DeviceLost):

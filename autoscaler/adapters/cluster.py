@@ -12,7 +12,8 @@ from autoscaler.core.spec import FleetSpec
 from autoscaler.ports import ClusterSeen, Endpoint, Unavailable
 from vgpu.adapters import kube
 from vgpu.adapters.kube_verbs import Json
-from vgpu.core import names, objects
+from vgpu.core import cuts, names, objects
+from vgpu.core.slot_type import Fraction
 
 WORKER_METRICS_PORT = 9105
 EXPORTER_METRICS_PORT = 9400
@@ -35,7 +36,8 @@ class DeploymentCluster:
             nodes = self._client.list(kube.NODES)
             pods = self._client.list(kube.PODS)
             wanted = {pool.name: self._wanted(pool.name) for pool in spec.pools}
-        parsed = objects.parse_inventory(nodes, pods)
+        sizes = {pool.profile for pool in spec.pools if isinstance(pool.profile, Fraction)}
+        parsed = objects.parse_inventory(nodes, pods, sizes)
         workers = [
             pod
             for pod in pods
@@ -58,7 +60,7 @@ class DeploymentCluster:
             exporters=tuple(
                 Endpoint(name=node["metadata"]["name"], url=_metrics_url(address, EXPORTER_METRICS_PORT))
                 for node in nodes
-                if names.LABEL_PROFILE in (node["metadata"].get("labels") or {}) and (address := _address(node))
+                if _has_slots(node) and (address := _address(node))
             ),
             problems=(*(f"{entry.kind} {entry.name}: {entry.message}" for entry in parsed.problems), *absent),
         )
@@ -131,6 +133,10 @@ def _pool(name: str, wanted: int, workers: Sequence[Json], now_s: float) -> Pool
             for pod in mine
         ),
     )
+
+
+def _has_slots(node: Json) -> bool:
+    return names.LABEL_PROFILE in (node["metadata"].get("labels") or {}) or cuts.shares_by_units(node)
 
 
 def _is_ready(pod: Json) -> bool:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from autoscaler.core.decision import as_json_value
+from autoscaler.core.plain import as_json_value
 from autoscaler.core.spec import FleetSpec
 from autoscaler.ports import Tick
 

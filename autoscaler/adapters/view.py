@@ -3,8 +3,9 @@
 from typing import Any
 
 from autoscaler.core import waking
-from autoscaler.core.decision import Decision, as_json_value
+from autoscaler.core.decision import Decision
 from autoscaler.core.observation import Missing, Observation, ReplicaState
+from autoscaler.core.plain import as_json_value
 from autoscaler.core.signals import ModelSignals, Signal
 from autoscaler.core.spec import FleetSpec, ModelSpec
 from autoscaler.ports import Tick

@@ -24,6 +24,8 @@ COMMANDS = {
     "explain": "Why a model has the replicas it has: the last decision, step by step, with the numbers behind it.",
     "run": "The autoscaler itself, against any cluster.",
     "simulate": "Run a control law against a load on a modelled fleet, or --compare all laws at their best settings.",
+    "pack": "Let a list of pods arrive at a list of nodes under each packing policy, against published figures.",
+    "defragment": "Which pods could move where, so that whole GPUs or nodes become free. Moves nothing.",
     "replay": "Decide a journal's ticks again under other settings, and show those that come out differently.",
 }
 

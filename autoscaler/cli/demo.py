@@ -40,13 +40,14 @@ def demo(
     models: system.Models = system.DEMO_MODELS,
     run_directory: running.RunDirectory = running.DEFAULT,
     fleet_file: system.FleetFile = None,
+    slots: system.Slots = None,
     seed: int = 1,
 ) -> None:
     """Overload one replica and watch scale-out to other slots end it. Fails if p95 does not come back."""
     parsed = schedule.parse_steps(steps)
     if len(parsed) < 2:
         raise typer.BadParameter("give at least two steps: a calm one and the overload", param_hint="--steps")
-    plan = system.plan(models, fleet_file, {}, run_directory)
+    plan = system.plan(system.Given(models=models, fleet_file=fleet_file, slots=slots), {}, run_directory)
     play = Play(steps=parsed, seed=seed, json_file=json_file, picture_file=picture_file)
     raise typer.Exit(guard.run(lambda: perform(plan, play)))
 

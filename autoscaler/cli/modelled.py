@@ -41,6 +41,15 @@ ServiceMs = Annotated[float | None, typer.Option(min=0.1, help="A lone request o
 EngineRatio = Annotated[float | None, typer.Option(min=0, max=1, help="The part of it on the engine.")]
 
 
+def check_types(world: World, scale: str, *, are_others: bool) -> None:
+    """Raise `Refused` where a fleet of several slot types meets what knows only one."""
+    if world.further and (are_others or scale == AUTO):
+        raise Refused(
+            "a fleet of several slot types takes the policy ours alone and a --scale that is a number: "
+            "the other laws and the automatic scale know one slot type"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     """What was said about the fleet; None is what the file or the default fleet says."""

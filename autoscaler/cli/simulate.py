@@ -65,8 +65,9 @@ def simulate(
         cold_start_s=cold_start, objective_ms=objective_ms, service_ms=service_ms, engine_ratio=engine_ratio,
     )  # fmt: skip
     found, described = modelled.demand(trace_file, shape, span_s, from_text, to_text), fleet.world()
-    scales = modelled.scales(scale, found, described)
     policies = policy or [OURS, *(LAWS if is_compared else ())]
+    modelled.check_types(described, scale, are_others=is_compared or set(policies) != {OURS})
+    scales = modelled.scales(scale, found, described)
     chosen = compare.candidates([OURS, *policies] if is_compared else policies, is_tuned=is_compared)
     study = compare.prepare(described, found, scales, seeds=seeds, is_tuned=is_compared)
     sweeps = _run(study, chosen, jobs or os.cpu_count() or 1)
@@ -166,7 +167,7 @@ def _remarks(study: Study, sweeps: Sequence[Sweep], summary: Summary | None) -> 
     runs, seeds = sum(len(each.rows) for each in sweeps), len(study.seeds)
     scale = ", ".join(f"{value:.3g}" for value in dict.fromkeys(study.scales.values()))
     remarks = [
-        f"{study.demand.name} at scale {scale} on {len(world.own_slots)} slots of {world.cards} cards "
+        f"{study.demand.name} at scale {scale} on {len(world.own_slots)} slots of {world.card_count} cards "
         f"({world.policy}, {len(world.foreign)} foreign tenants): modelled, not measured",
         f"{runs} run{'s' * (runs > 1)} over {seeds} seed{'s' * (seeds > 1)}; "
         f"counted from {study.counted_from_s:g} s to {study.span_s:g} s",

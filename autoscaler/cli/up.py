@@ -17,6 +17,7 @@ def up(
     models: system.Models = system.DEMO_MODELS,
     run_directory: running.RunDirectory = running.DEFAULT,
     fleet_file: system.FleetFile = None,
+    slots: system.Slots = None,
     http_port: int = addresses.DEFAULTS["http"],
     api_port: int = addresses.DEFAULTS["api"],
     dashboard_port: int = addresses.DEFAULTS["dashboard"],
@@ -24,7 +25,7 @@ def up(
 ) -> None:
     """Run everything on this machine, on emulated GPUs, until ctrl-C."""
     wanted = {"http": http_port, "api": api_port, "dashboard": dashboard_port, "autoscaler": autoscaler_port}
-    plan = system.plan(models, fleet_file, wanted, run_directory)
+    plan = system.plan(system.Given(models=models, fleet_file=fleet_file, slots=slots), wanted, run_directory)
     raise typer.Exit(guard.run(lambda: stay_up(plan)))
 
 

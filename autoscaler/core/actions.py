@@ -10,11 +10,14 @@ once, or is replaced where its place is needed. All of that follows from the dra
 drained them: an autoscaler that starts anew finishes what another one began, and needs no note of it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from autoscaler.core import seating
 from autoscaler.core.decision import Action, Decision, DrainWorkers, SetReplicas, SetWorkers, rank
 from autoscaler.core.observation import DeploymentSeen, PoolSeen, ReplicaSeen, ReplicaState
+from autoscaler.core.seating import Party
 from autoscaler.core.spec import FleetSpec, ModelSpec
 
 
@@ -37,25 +40,25 @@ def plan_actions(
     """The ordered actions of this tick, and since when each pool has had workers to spare."""
     actions: list[Action] = []
     surplus: dict[str, float] = {}
-    for pool in fleet.spec.pools:
-        seen = fleet.pools.get(pool.name)
-        targets = _replica_targets(fleet, pool.name)
-        draining = None if seen is None else frozenset(worker.pod for worker in seen.workers if worker.draining)
+    for names in fleet.spec.joined_pools:
+        targets = _replica_targets(fleet, names[0]) if len(names) == 1 else _joined_targets(fleet, names)
+        draining = _draining(fleet, names)
         for model, target in targets.items():
             actions += _retarget(fleet.deployments[model], target, fleet.decisions[model].victims, draining)
-        if seen is None:
-            continue
-        needed = _workers_needed(fleet, seen)
-        if needed > seen.wanted:
-            nodes = preferred_nodes.get(pool.name, ())
-            actions.append(SetWorkers(pool=pool.name, before=seen.wanted, count=needed, preferred_nodes=nodes))
-        if drained := _drained_and_empty(fleet, seen):
-            actions += _give_up(seen, drained, needed)
-        elif needed < seen.wanted and _at_rest(fleet, seen, targets):
-            surplus[pool.name] = surplus_since_s.get(pool.name, now_s)
-            if now_s - surplus[pool.name] >= fleet.spec.guardrails.worker_keep_s:
-                actions += _shrink(fleet, seen, needed)
+        for seen in [fleet.pools[name] for name in names if name in fleet.pools]:
+            nodes, before_s = preferred_nodes.get(seen.pool, ()), surplus_since_s.get(seen.pool)
+            sized, since_s = _resize(fleet, seen, targets, nodes, before_s, now_s)
+            actions += sized
+            if since_s is not None:
+                surplus[seen.pool] = since_s
     return tuple(sorted(actions, key=rank)), surplus
+
+
+def _draining(fleet: Fleet, names: Sequence[str]) -> frozenset[str] | None:
+    """Workers of these pools that drain; None where one of the pools could not be read."""
+    if any(name not in fleet.pools for name in names):
+        return None
+    return frozenset(worker.pod for name in names for worker in fleet.pools[name].workers if worker.draining)
 
 
 def _retarget(
@@ -110,6 +113,42 @@ def _replica_targets(fleet: Fleet, pool: str) -> dict[str, int]:
     return targets
 
 
+def _joined_targets(fleet: Fleet, names: Sequence[str]) -> dict[str, int]:
+    """As `_replica_targets`, for pools that are joined by models which may live in several of them.
+
+    With a pool unread its models keep their targets at most, and the others rise by what those leave.
+    """
+    models = {model.name: model for model in fleet.spec.by_priority if not set(names).isdisjoint(model.pools)}
+    readable = [name for name in models if name in fleet.deployments and name in fleet.decisions]
+    lowered = {name: min(fleet.deployments[name].target, _lowest_safe(fleet, models[name])) for name in readable}
+    if any(name not in fleet.decisions for name in models):
+        return lowered
+    read = [name for name in names if name in fleet.pools]
+    homes = {worker.pod: name for name in read for worker in fleet.pools[name].workers}
+    draining = {worker.pod for name in read for worker in fleet.pools[name].workers if worker.draining}
+    parties = []
+    for name, model in models.items():
+        pools = tuple([pool for pool in model.pools if pool in fleet.pools])
+        if not pools:
+            continue
+        replicas = [] if name not in lowered else fleet.deployments[name].replicas
+        replicas = [seen for seen in replicas if seen.worker not in draining]
+        count, target = fleet.decisions[name].count, lowered.get(name)
+        claim = count if target is None else max(target, len(replicas))
+        if len(pools) < len(model.pools):
+            # It cannot rise; whatever of it may still sit down might do so in the pools that could be read.
+            claim, target = max(claim, count) - sum(_runs_outside(seen, homes) for seen in replicas), None
+        held = Counter(homes[seen.worker] for seen in replicas if seen.worker in homes)
+        parties.append(Party(model=name, pools=pools, claim=claim, held=held, target=target, count=count))
+    ready = {name: sum(w.ready and not w.draining for w in fleet.pools[name].live) for name in read}
+    return {**lowered, **seating.targets(parties, ready)}
+
+
+def _runs_outside(seen: ReplicaSeen, homes: Mapping[str, str]) -> bool:
+    """Whether a replica runs in a worker of a pool that could not be read; one that waits may still sit down here."""
+    return seen.state is ReplicaState.RUNNING and seen.worker is not None and seen.worker not in homes
+
+
 def _held_by_model(fleet: Fleet, models: Sequence[str], seen: PoolSeen) -> dict[str, int]:
     """Workers that each model's replicas fill, those of replicas that stop included, drained ones not."""
     draining = {worker.pod for worker in seen.workers if worker.draining}
@@ -127,17 +166,51 @@ def _lowest_safe(fleet: Fleet, spec: ModelSpec) -> int:
     return max(decision.count, running)
 
 
+def _resize(
+    fleet: Fleet,
+    seen: PoolSeen,
+    targets: Mapping[str, int],
+    nodes: tuple[str, ...],
+    surplus_since_s: float | None,
+    now_s: float,
+) -> tuple[list[Action], float | None]:
+    """Size one pool; and since when it has had workers to spare."""
+    actions = list[Action]()
+    needed = _workers_needed(fleet, seen)
+    if needed > seen.wanted:
+        actions.append(SetWorkers(pool=seen.pool, before=seen.wanted, count=needed, preferred_nodes=nodes))
+    if drained := _drained_and_empty(fleet, seen):
+        return [*actions, *_give_up(seen, drained, needed)], None
+    if needed >= seen.wanted or not _at_rest(fleet, seen, targets):
+        return actions, None
+    since_s = now_s if surplus_since_s is None else surplus_since_s
+    if now_s - since_s >= fleet.spec.guardrails.worker_keep_s:
+        actions += _shrink(fleet, seen, needed)
+    return actions, since_s
+
+
 def _workers_needed(fleet: Fleet, seen: PoolSeen) -> int:
     """A worker for every decided replica; what there is, while a model of the pool is undecided.
 
     A drained worker with a replica in it comes on top, for it is still one of the pool and no use to anybody.
     """
-    models = fleet.spec.models_of(seen.pool)
-    if any(model.name not in fleet.decisions for model in models):
-        return seen.wanted
+    needed = 0
+    for model in fleet.spec.models_of(seen.pool):
+        decision = fleet.decisions.get(model.name)
+        mine = None if decision is None else _meant_for(seen.pool, model, decision)
+        if mine is None:
+            return seen.wanted
+        needed += mine
     held = _held(fleet)
-    occupied = sum(worker.draining and worker.pod in held for worker in seen.live)
-    return sum(fleet.decisions[model.name].count for model in models) + occupied
+    return needed + sum(worker.draining and worker.pod in held for worker in seen.live)
+
+
+def _meant_for(pool: str, model: ModelSpec, decision: Decision) -> int | None:
+    """How many of the decided replicas are for this pool; None while nobody has decided that."""
+    if not model.further_pools:
+        return decision.count
+    spread = dict(decision.spread)
+    return spread.get(pool, 0) if sum(spread.values()) == decision.count else None
 
 
 def _held(fleet: Fleet) -> frozenset[str | None]:

@@ -14,9 +14,9 @@ from autoscaler.core.contention import Contention
 from autoscaler.core.interference import card_rate
 from autoscaler.core.queueing import closed_rates
 from autoscaler.core.service import Demand
-from vgpu.core.inventory import Inventory
-from vgpu.core.profile import Profile
+from vgpu.core.inventory import Inventory, Slot
 from vgpu.core.share import SchedulerPolicy
+from vgpu.core.slot_type import Fraction, SlotType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Cards:
     """The fleet's cards at one tick; made once, asked by every model."""
 
     contention: Contention
-    free: Mapping[Profile, tuple[FreeCard, ...]]
+    free: Mapping[SlotType, tuple[FreeCard, ...]]
     """By profile, the emptiest cards first."""
     waiting: Mapping[str, int]
     """By card: workers without a replica. They are going, or the next replica's own: no neighbours of it."""
@@ -42,7 +42,7 @@ class Cards:
         cls, inventory: Inventory, contention: Contention, workers: frozenset[str], taken: frozenset[str]
     ) -> "Cards":
         """Group the free slots by profile and card; a slot whose worker holds no replica yet is as good as free."""
-        counted: dict[Profile, Counter[str]] = {}
+        counted: dict[SlotType, Counter[str]] = {}
         waiting = [slot for slot in inventory.slots if slot.holder in workers and slot.slot_id not in taken]
         for slot in (*inventory.free_slots, *waiting):
             counted.setdefault(slot.profile, Counter())[slot.gpu_key] += 1
@@ -71,7 +71,7 @@ class Cards:
                 del rates[: counts.start]
         else:
             slots = contention.slots_by_gpu[gpu]
-            most = max(slots[0].profile.most_per_gpu, len(slots))
+            most = max(slots[0].profile.most_per_gpu, load.slots)
             rates = [
                 card_rate(
                     load.policy,
@@ -104,7 +104,7 @@ class Reach:
 
 
 def reach(
-    cards: Cards, demand: Demand, placed: Sequence[str | None], profile: Profile, *, most: int, least_gain_ratio: float
+    cards: Cards, demand: Demand, placed: Sequence[str | None], profile: SlotType, *, most: int, least_gain_ratio: float
 ) -> Reach:
     """Extend the running replicas, given by slot, over the best free slots up to `most` replicas.
 
@@ -115,12 +115,12 @@ def reach(
     solo_per_s = demand.items / demand.solo_s
     gains = [(solo_per_s, solo_per_s)] * unknown
     for gpu, (own, own_ratio) in running.items():
-        gains += _paced(cards, demand, gpu, range(own), own=own, own_ratio=own_ratio)
+        gains += paced(cards, demand, gpu, range(own), own=own, own_ratio=own_ratio)
     gains.sort(reverse=True)
     offers: list[tuple[float, float]] = []
     for card in cards.free.get(profile, ())[: max(0, most - len(gains))]:
         own, own_ratio = running.get(card.gpu, (0, 0.0))
-        offers += _paced(cards, demand, card.gpu, range(own, own + card.slots), own=own, own_ratio=own_ratio)
+        offers += paced(cards, demand, card.gpu, range(own, own + card.slots), own=own, own_ratio=own_ratio)
     offers.sort(reverse=True)
     slots = len(gains) + len(offers)
     gains += (gain for gain in offers if gain[0] >= least_gain_ratio * solo_per_s)
@@ -130,26 +130,38 @@ def reach(
     further = max(average, least_gain_ratio * solo_per_s)
     gains += [(further, max(further, alone))] * (most - len(gains))
     return Reach(
-        rates_per_s=tuple(_summed([g for g, _ in gains[:most]])),
-        lone_per_s=tuple(_summed([g for _, g in gains[:most]])),
+        rates_per_s=tuple(summed([g for g, _ in gains[:most]])),
+        lone_per_s=tuple(summed([g for _, g in gains[:most]])),
         useful=useful,
         slots=slots,
     )
 
 
 def expendable(cards: Cards, demand: Demand, placed: Mapping[str, str | None]) -> tuple[str, ...]:
-    """The replicas (id -> slot) in the order in which the model can best do without them."""
+    """The replicas (id -> slot) in the order in which the model can best do without them.
+
+    On cards shared by units, of those that are worth the same the one with the fewest neighbours goes first: whole
+    cards become free that way, for whoever needs one, and not only units here and there.
+    """
     running, _ = _own(cards.contention, placed.values())
     ranked = []
     gains = {
-        gpu: _gains(cards, demand, gpu, range(own), own=own, own_ratio=own_ratio)
+        gpu: card_gains(cards, demand, gpu, range(own), own=own, own_ratio=own_ratio)
         for gpu, (own, own_ratio) in running.items()
     }
     for replica_id in sorted(placed):
         slot = cards.contention.slots.get(placed[replica_id] or "")
         # Of several on one card the first one to go takes along what the last one there adds.
-        ranked.append((round(gains[slot.gpu_key].pop(), 2) if slot is not None else 0.0, replica_id))
-    return tuple(replica_id for _, replica_id in sorted(ranked))
+        gain = round(gains[slot.gpu_key].pop(), 2) if slot is not None else 0.0
+        ranked.append((gain, neighbours(cards, slot), replica_id))
+    return tuple(replica_id for _, _, replica_id in sorted(ranked))
+
+
+def neighbours(cards: Cards, slot: Slot | None) -> int:
+    """How many hold a part of the fraction's card; 0 for a slot that was cut beforehand and stays as it is."""
+    if slot is None or not isinstance(slot.profile, Fraction):
+        return 0
+    return cards.contention.gpus[slot.gpu_key].held
 
 
 OwnByCard = Mapping[str, tuple[int, float]]
@@ -164,7 +176,7 @@ def own_by_card(contention: Contention, placed: Iterable[str | None]) -> OwnByCa
 def gain_beside(cards: Cards, demand: Demand, gpu: str, running: OwnByCard) -> float:
     """Requests per second that one more replica on a card adds to the model's own that run there."""
     own, own_ratio = running.get(gpu, (0, 0.0))
-    return _gains(cards, demand, gpu, range(own, own + 1), own=own, own_ratio=own_ratio)[0]
+    return card_gains(cards, demand, gpu, range(own, own + 1), own=own, own_ratio=own_ratio)[0]
 
 
 def gain_on(cards: Cards, demand: Demand, gpu: str, placed: Sequence[str | None]) -> float:
@@ -186,14 +198,14 @@ def _own(contention: Contention, placed: Iterable[str | None]) -> tuple[dict[str
     return counts, unknown
 
 
-def _gains(cards: Cards, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float) -> list[float]:
+def card_gains(cards: Cards, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float) -> list[float]:
     """What each replica beyond `counts.start` adds on a card."""
     rates = cards.rates(demand, gpu, counts, own=own, own_ratio=own_ratio)
     gains = list(map(sub, rates[1:], rates))
     return gains if min(gains) >= 0 else [max(0.0, gain) for gain in gains]
 
 
-def _paced(
+def paced(
     cards: Cards, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float
 ) -> list[tuple[float, float]]:
     """What each replica beyond `counts.start` adds beside the others of its model, and what it would do without them.
@@ -201,13 +213,13 @@ def _paced(
     Under equal and fixed share the others' work makes no difference, and both are the same.
     """
     if cards.contention.gpus[gpu].policy is not SchedulerPolicy.BEST_EFFORT:
-        return [(gain, gain) for gain in _gains(cards, demand, gpu, counts, own=own, own_ratio=own_ratio)]
-    gains = _gains(cards, demand, gpu, range(counts.stop), own=own, own_ratio=own_ratio)
+        return [(gain, gain) for gain in card_gains(cards, demand, gpu, counts, own=own, own_ratio=own_ratio)]
+    gains = card_gains(cards, demand, gpu, range(counts.stop), own=own, own_ratio=own_ratio)
     lone = gains[0]
     return [(gain, max(gain, lone)) for gain in gains[counts.start :]]
 
 
-def _summed(gains: Sequence[float]) -> Iterator[float]:
+def summed(gains: Sequence[float]) -> Iterator[float]:
     total = 0.0
     yield total
     for gain in gains:

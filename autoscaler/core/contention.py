@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from autoscaler.core.observation import Missing, MissingReason, Observation, SlotReading, Source
+from autoscaler.core.observation import Missing, Observation, SlotReading
+from autoscaler.core.readings import card_id, fresh_readings, unexplained
 from autoscaler.core.spec import PolicySettings
-from vgpu.core.inventory import Inventory, Slot
-from vgpu.core.profile import Profile
+from vgpu.core.inventory import Inventory, Slot, at_once
 from vgpu.core.share import SchedulerPolicy, entitled_ratio
+from vgpu.core.slot_type import SlotType
 
 # NVML counts in steps of 1 %, and an idle guest still shows one or two: below this a neighbour is at rest.
 BUSY_RATIO = 0.05
@@ -32,7 +33,7 @@ class GpuLoad:
     slots: int
     held: int
     busy_ratio: float
-    """The sum over its slots with a fresh reading, a part of the physical engine."""
+    """The sum over its slots with a fresh reading, and what strangers use of it; a part of the physical engine."""
     unread: int
     """Slots without a fresh reading; above 0, `busy_ratio` is only a lower bound."""
     saturated: bool
@@ -104,7 +105,8 @@ def measure(
     """Put this tick's slot readings onto the cards of the inventory; `usual` is what the last tick called usual."""
     slots, by_gpu = inventory.slots_by_id(), inventory.slots_by_gpu()
     ids_by_gpu = _ids_by_gpu(slots)
-    readings = _readings(slots, seen, policy, now_s)
+    readings = fresh_readings(slots, seen, policy, now_s)
+    strangers = unexplained(slots, seen)
     gpus: dict[str, GpuLoad] = {}
     neighbours: dict[str, Beside] = {}
     used: dict[str, float] = {}
@@ -114,8 +116,9 @@ def measure(
         ids = ids_by_gpu[gpu]
         read = [reading if isinstance(reading := readings[key], SlotReading) else None for key in ids]
         busy = [reading.busy_ratio for reading in read if reading is not None]
-        load = gpus[gpu] = _load(gpu, on_card, busy, policy)
-        usual_by_gpu[gpu] = sum([smoothed[key] for key in ids])
+        stranger_ratio = strangers.get(card_id(on_card[0]), 0.0) if strangers else 0.0
+        load = gpus[gpu] = _load(gpu, on_card, busy, stranger_ratio, policy)
+        usual_by_gpu[gpu] = sum([smoothed[key] for key in ids]) + stranger_ratio
         if load.unread or on_card[0].gpu.uuid is None:
             used |= _used_unseen(load, on_card, read)
         else:
@@ -200,28 +203,6 @@ def _most_by_slot(slots: Sequence[Slot]) -> list[int]:
     return [_most_per_gpu(slot.profile) for slot in slots]
 
 
-def _readings(
-    slots: Mapping[str, Slot], seen: Observation, policy: PolicySettings, now_s: float
-) -> dict[str, SlotReading | Missing]:
-    """Each slot's fresh reading, or why there is none."""
-    taken = {reading.slot_id: reading for reading in seen.slots}
-    told = seen.missing_by_name(Source.SLOT)
-    readings: dict[str, SlotReading | Missing] = {}
-    for slot_id in slots:
-        reading = taken.get(slot_id)
-        if reading is None:
-            readings[slot_id] = told.get(slot_id) or Missing(
-                source=Source.SLOT, name=slot_id, reason=MissingReason.NOT_SEEN
-            )
-        elif now_s - reading.at_s > policy.max_age_s:
-            readings[slot_id] = Missing(
-                source=Source.SLOT, name=slot_id, reason=MissingReason.STALE, age_s=now_s - reading.at_s
-            )
-        else:
-            readings[slot_id] = reading
-    return readings
-
-
 def _empty(slots: Mapping[str, Slot], seen: Observation) -> frozenset[str]:
     """Slots that nobody holds, or a worker in which no replica lives."""
     lived_in = {replica.worker for deployment in seen.deployments for replica in deployment.replicas}
@@ -255,19 +236,21 @@ def _entitled_ratio(policy: SchedulerPolicy, running: int, busy: int, most: int)
 
 
 @lru_cache(maxsize=256)
-def _most_per_gpu(profile: Profile) -> int:
+def _most_per_gpu(profile: SlotType) -> int:
     return profile.most_per_gpu
 
 
-def _load(gpu: str, slots: tuple[Slot, ...], busy: Sequence[float], policy: PolicySettings) -> GpuLoad:
-    card = slots[0].gpu
+def _load(
+    gpu: str, slots: tuple[Slot, ...], busy: Sequence[float], stranger_ratio: float, policy: PolicySettings
+) -> GpuLoad:
+    card, busy_ratio = slots[0].gpu, sum(busy) + stranger_ratio
     shared = card.uuid is not None and card.policy is not SchedulerPolicy.FIXED_SHARE
     return GpuLoad(
         gpu=gpu,
         policy=card.policy,
-        slots=len(slots),
+        slots=len(at_once(slots)),
         held=sum([slot.holder is not None for slot in slots]),
-        busy_ratio=sum(busy),
+        busy_ratio=busy_ratio,
         unread=len(slots) - len(busy),
-        saturated=shared and sum(busy) >= policy.saturated_ratio,
+        saturated=shared and busy_ratio >= policy.saturated_ratio,
     )

@@ -4,27 +4,27 @@ A tick reads in order: samples enter windows, windows give signals, policies rec
 says what fits and helps, and the plan lists the actions that follow. Nothing here acts, waits or reads a clock.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from autoscaler.core import actions, evidence, guardrails, policy, waking
+from autoscaler.core import actions, evidence, guardrails, markets, policy, spanning, waking
 from autoscaler.core.capacity import Cards, expendable
+from autoscaler.core.choosing import Homes
 from autoscaler.core.claims import claim
 from autoscaler.core.contention import Contention, measure
 from autoscaler.core.decision import Decision, Plan, Reason, Recommendation, SetReplicas, Stage, Step, numbers
-from autoscaler.core.moves import move
+from autoscaler.core.draft import Draft
+from autoscaler.core.markets import Shares
+from autoscaler.core.moves import begun_for_others, move
 from autoscaler.core.observation import DeploymentSeen, Missing, Observation, PoolSeen, ReplicaSample
 from autoscaler.core.placement import Grant, Want, place_models
-from autoscaler.core.service import Demand
-from autoscaler.core.sharing import Claim, shares
 from autoscaler.core.signals import FreshReplica, ModelSignals, frozen, read_replicas, read_signals, slot_gaps
 from autoscaler.core.situation import Situation, needing
-from autoscaler.core.spec import FleetSpec, ModelSpec
+from autoscaler.core.spanning import SlotOption, slot_options
+from autoscaler.core.spec import FleetSpec, ModelSpec, PoolSpec
 from autoscaler.core.state import ModelState, State
 from vgpu.core.inventory import Inventory
-
-EXCHANGED_PART = 8
-"""At most this part of a pool, an eighth, changes hands in one tick."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,24 +39,13 @@ class _Tick:
     pools: Mapping[str, PoolSeen | Missing]
     samples: Mapping[str, Sequence[ReplicaSample]]
     """By model."""
+    specs: Mapping[str, PoolSpec]
+    """By pool."""
+    homes: Homes
     now_s: float
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Draft:
-    """A decision before placement, with the memory it leaves."""
-
-    spec: ModelSpec
-    current: int
-    count: int
-    state: ModelState
-    steps: tuple[Step, ...]
-    claim: Claim
-    recommendations: tuple[Recommendation, ...] = ()
-    signals: ModelSignals | None = None
-    placed: Mapping[str, str | None] = field(default_factory=dict)
-    """Running replicas that could be read, and their slots."""
-    demand: Demand | None = None
+    def pools_of(self, model: ModelSpec) -> tuple[PoolSpec, ...]:
+        return tuple([self.specs[pool] for pool in model.pools])
 
 
 def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory, now_s: float) -> tuple[State, Plan]:
@@ -65,8 +54,8 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
     drafts = [
         draft for model in spec.by_priority if (draft := _draft(tick, model, state.models.get(model.name))) is not None
     ]
-    shared = _shared(tick, drafts)
-    drafts = [_yielding(draft, shared.get(draft.spec.name, draft.current)) for draft in drafts]
+    shared = markets.shared(spec, drafts, tick.cards, now_s)
+    drafts = [_yielding(draft, shared, now_s) for draft in drafts]
     pools = {name: read for name, read in tick.pools.items() if isinstance(read, PoolSeen)}
     bound = {
         name: sum(worker.node is not None and not worker.draining for worker in pool.live)
@@ -74,8 +63,8 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
     }
     # Of equal priority the one that lacks most chooses first.
     urgent = sorted(drafts, key=lambda draft: (-draft.spec.priority, -draft.claim.gain(draft.current)))
-    wants = [_want(spec, draft, shared.get(draft.spec.name)) for draft in urgent]
-    placement = place_models(wants, bound, inventory, tick.cards)
+    wants = [_want(tick, draft, shared) for draft in urgent]
+    placement = place_models(wants, bound, inventory, tick.cards, tick.homes.vacant)
     decisions = {draft.spec.name: _decision(tick, draft, placement.grants[draft.spec.name]) for draft in drafts}
     deployments = {name: read for name, read in tick.deployments.items() if isinstance(read, DeploymentSeen)}
     fleet = actions.Fleet(spec=spec, decisions=decisions, deployments=deployments, pools=pools)
@@ -97,32 +86,18 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
     return State(models=models, surplus_since_s=surplus, usual=tick.contention.usual), plan
 
 
-def _shared(tick: _Tick, drafts: Sequence[_Draft]) -> dict[str, int]:
-    """By model of every pool that is too small for all needs: its share of it."""
-    shared: dict[str, int] = {}
-    for pool in tick.spec.pools:
-        mine = [draft for draft in drafts if draft.spec.pool == pool.name]
-        if len(mine) < 2:
-            continue
-        running = sum(draft.state.running for draft in mine)
-        slots = running + sum(card.slots for card in tick.cards.free.get(pool.profile, ()))
-        if sum(max(draft.claim.need, draft.current) for draft in mine) > slots:
-            most = max(1, slots // EXCHANGED_PART)
-            shared |= shares([_offer(draft) for draft in mine], slots=slots, most=most)
-    return shared
-
-
-def _offer(draft: _Draft) -> Claim:
-    """The draft's claim; while anything of it is unread it gives nothing away."""
-    is_unread = draft.signals is None or bool(draft.signals.gaps)
-    return replace(draft.claim, floor=draft.current) if is_unread else draft.claim
-
-
-def _yielding(draft: _Draft, share: int) -> _Draft:
-    """The draft, fallen to the model's share of a short pool where it has more."""
-    if share >= draft.current:
-        return draft
-    count = max(draft.claim.floor, min(draft.count, share))
+def _yielding(draft: Draft, shared: Shares, now_s: float) -> Draft:
+    """The draft, fallen to the model's share of a short pool where it has more; with a move begun where it shall leave
+    such a pool for another."""
+    name = draft.spec.name
+    changes = shared.changes.get(name, {})
+    draft = replace(draft, yields_in=frozenset(pool for pool, by in changes.items() if by < 0)) if changes else draft
+    share, count = shared.counts.get(name, draft.current), draft.count
+    if share < draft.current:
+        count = max(draft.claim.floor, min(count, share))
+    elif name in shared.moves:
+        state, step = begun_for_others(draft.state, draft.count, now_s)
+        return replace(draft, state=state, count=step.after, steps=(*draft.steps, step))
     if count == draft.count:  # it falls as far by itself
         return draft
     step = Step(stage=Stage.PLACEMENT, before=draft.count, after=count, reason=Reason.YIELDED)
@@ -145,39 +120,36 @@ def _look(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory
         deployments=seen.deployments_of((m.name for m in spec.models), now_s=now_s, max_age_s=max_age_s),
         pools={pool.name: seen.pool(pool.name, now_s=now_s, max_age_s=max_age_s) for pool in spec.pools},
         samples=samples,
+        specs={pool.name: pool for pool in spec.pools},
+        homes=Homes.of(spec, seen, inventory),
         now_s=now_s,
     )
 
 
-def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> _Draft | None:
+def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> Draft | None:
     """Recommend and guard; None when nothing at all is known about the model."""
-    deployment = tick.deployments[spec.name]
+    deployment, fleet = tick.deployments[spec.name], tick.spec
     if isinstance(deployment, Missing):
-        return None if known is None else _unreadable(spec, known, tick.now_s)
+        return None if known is None else _unreadable(tick, spec, known)
     state = known or ModelState.start(spec, deployment.target, tick.now_s)
     reset = _reset_step(deployment, state)
-    state = state.with_target(deployment, tick.now_s).with_deployment(deployment, tick.spec.guardrails, tick.now_s)
+    state = state.with_target(deployment, tick.now_s).with_deployment(deployment, fleet.guardrails, tick.now_s)
+    state, lives = tick.homes.settled(spec, deployment, state, known, tick.now_s)
     state, signals, fresh = _signals(tick, spec, state)
     situation = Situation(
-        now_s=tick.now_s,
-        spec=spec,
-        policy=tick.spec.policy,
-        guardrails=tick.spec.guardrails,
-        signals=signals,
-        state=state,
+        now_s=tick.now_s, spec=spec, policy=fleet.policy, guardrails=fleet.guardrails, signals=signals, state=state
     )
-    profile = tick.spec.pool(spec.pool).profile
-    situation = needing(situation, fresh, tick.cards, profile)
+    situation = needing(situation, fresh, tick.cards, tick.pools_of(spec))
     situation = replace(situation, state=evidence.learn(situation))
     placed = {replica.replica_id: replica.slot_id for replica in fresh}
     recommendations = policy.recommend(situation)
     situation = replace(situation, state=evidence.with_need(situation, recommendations))
     wanted = _wanted(situation, recommendations)
     steps = (*reset, wanted, *guardrails.apply(situation, wanted.after))
-    moved, moving = move(situation, steps[-1].after, tick.cards, tuple(placed.values()), profile)
+    moved, moving = move(situation, steps[-1].after, tick.cards, tuple(placed.values()), tick.specs[spec.pool].profile)
     steps = (*steps, *(step for step in (moving, _foreign_step(situation, deployment, steps[-1].after)) if step))
     claimed = claim(spec, moved, signals, situation.need if wanted.after else None, steps[-1].after, tick.now_s)
-    return _Draft(
+    return Draft(
         spec=spec,
         current=state.desired,
         count=steps[-1].after,
@@ -188,13 +160,26 @@ def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> _Draft | N
         signals=signals,
         placed=placed,
         demand=situation.demand,
+        types=situation.types,
+        lives=lives,
     )
 
 
-def _unreadable(spec: ModelSpec, state: ModelState, now_s: float) -> _Draft:
+def _unreadable(tick: _Tick, spec: ModelSpec, state: ModelState) -> Draft:
     held = Step(stage=Stage.SEEN, before=state.desired, after=state.desired, reason=Reason.SERVE_UNREADABLE)
-    claimed = claim(spec, state, None, None, state.desired, now_s)
-    return _Draft(spec=spec, current=state.desired, count=state.desired, state=state, steps=(held,), claim=claimed)
+    claimed = claim(spec, state, None, None, state.desired, tick.now_s)
+    options: tuple[SlotOption, ...] = ()
+    if spec.further_pools:
+        options = slot_options(spec, tick.pools_of(spec), state.boards, state.learned.service)
+    return Draft(
+        spec=spec,
+        current=state.desired,
+        count=state.desired,
+        state=state,
+        steps=(held,),
+        claim=claimed,
+        types=options,
+    )
 
 
 def _signals(
@@ -237,22 +222,30 @@ def _wanted(situation: Situation, recommendations: tuple[Recommendation, ...]) -
     return Step(stage=Stage.POLICY, before=current, after=winner.count, reason=winner.reason, numbers=winner.numbers)
 
 
-def _want(spec: FleetSpec, draft: _Draft, share: int | None) -> Want:
+def _want(tick: _Tick, draft: Draft, shared: Shares) -> Want:
+    lives, leaving = draft.lives, set[str]()
+    if draft.types:
+        leaving.update(_victims(tick, draft, draft.count)[: max(0, draft.state.running - draft.count)])
     return Want(
         model=draft.spec.name,
         pool=draft.spec.pool,
-        profile=spec.pool(draft.spec.pool).profile,
+        profile=tick.specs[draft.spec.pool].profile,
         count=draft.count,
         current=draft.current,
         firm=max(draft.state.running, draft.claim.floor),
-        share=share,
+        share=shared.counts.get(draft.spec.name),
         demand=draft.demand,
         placed=tuple(draft.placed.values()),
-        least_gain_ratio=spec.policy.least_gain_ratio,
+        least_gain_ratio=tick.spec.policy.least_gain_ratio,
+        types=draft.types,
+        lives=Counter(pool for replica_id, pool in lives.items() if replica_id not in leaving),
+        meant=draft.state.spread,
+        shunned=frozenset(pool for pool, until_s in draft.state.shunned.items() if until_s > tick.now_s),
+        room={pool: max(0, change) for pool, change in shared.changes.get(draft.spec.name, {}).items()},
     )
 
 
-def _decision(tick: _Tick, draft: _Draft, grant: Grant) -> Decision:
+def _decision(tick: _Tick, draft: Draft, grant: Grant) -> Decision:
     steps = draft.steps
     if grant.reason is not None:
         unplaced = numbers(unplaced=grant.unplaced)
@@ -269,24 +262,26 @@ def _decision(tick: _Tick, draft: _Draft, grant: Grant) -> Decision:
         unplaced=grant.unplaced,
         blocked=grant.blocked,
         victims=_victims(tick, draft, grant.count),
+        spread=grant.spread,
     )
     return waking.foretold(made, draft.spec, draft.state, tick.now_s)
 
 
-def _victims(tick: _Tick, draft: _Draft, count: int) -> tuple[str, ...]:
+def _victims(tick: _Tick, draft: Draft, count: int) -> tuple[str, ...]:
     """Whom to let go first; said only when somebody goes and everybody can be seen."""
-    if (
-        draft.demand is None
-        or count >= len(draft.state.running_ids)
-        or len(draft.placed) < len(draft.state.running_ids)
-    ):
+    running = len(draft.state.running_ids)
+    if count >= running or len(draft.placed) < running:
         return ()
-    return expendable(tick.cards, draft.demand, draft.placed)
+    if draft.types:
+        return spanning.expendable(tick.cards, draft.types, draft.placed, draft.yields_in)
+    return () if draft.demand is None else expendable(tick.cards, draft.demand, draft.placed)
 
 
-def _remember(tick: _Tick, draft: _Draft, decision: Decision, posted: int | None) -> ModelState:
+def _remember(tick: _Tick, draft: Draft, decision: Decision, posted: int | None) -> ModelState:
     """The model's memory after this tick; an action counts as done, and the next tick sees whether it was."""
     state = draft.state.with_desired(decision.count, tick.now_s)
+    if decision.spread or not decision.count:
+        state = replace(state, spread=dict(decision.spread)) if draft.types else state
     deployment = tick.deployments[draft.spec.name]
     if posted is not None:
         return replace(state, posted=posted, posted_s=tick.now_s)

@@ -6,18 +6,18 @@ operator would say, and every step can be read as a part of a sentence.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
 from autoscaler.core.contention import GpuLoad
 from autoscaler.core.observation import Missing
 from autoscaler.core.signals import ModelSignals
+from autoscaler.core.spec import SPARSE
 from vgpu.core.packing import Blocked
 
 Numbers = Mapping[str, float]
 """The numbers behind a step, by name with its unit."""
-JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
 
 class Reason(StrEnum):
@@ -52,6 +52,7 @@ class Reason(StrEnum):
     YIELDED = "yielded"
     MOVE_INTERFERENCE = "move_interference"
     MOVING = "moving"
+    MOVE_FOR_OTHERS = "move_for_others"
     WOKEN = "woken"
     IDLE = "idle"
     ASLEEP = "asleep"
@@ -124,6 +125,8 @@ class Decision:
     """Seconds without a request after which it has no replica; None where it may not, or nobody can tell."""
     starts_in_s: float | None = None
     """Seconds until a replica is expected, of a model that has none; None before any start was measured."""
+    spread: tuple[tuple[str, int], ...] = field(default=(), metadata=SPARSE)
+    """Of a model on several slot types: how many of the replicas are for each pool."""
 
     @property
     def held(self) -> bool:
@@ -140,9 +143,10 @@ class Decision:
     def sentence(self) -> str:
         """The decision for a person: from where, each step, so how many."""
         said = ", ".join(step.phrase() for step in self.steps)
+        where = f" ({', '.join(f'{count} in {pool}' for pool, count in self.spread)})" if self.spread else ""
         if self.held:
-            return f"{self.model}: stays at {self.count}: {said}"
-        return f"{self.model}: from {self.current}, {said}, so {self.count}"
+            return f"{self.model}: stays at {self.count}{where}: {said}"
+        return f"{self.model}: from {self.current}, {said}, so {self.count}{where}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,21 +209,6 @@ def rank(action: Action) -> int:
             return 1  # with the fall it belongs to right behind it: Ray soon starts a substitute for a drained replica
         case SetReplicas(before=before, count=count):
             return 1 if count < before else 2
-
-
-def as_json_value(value: object) -> JsonValue:
-    """Turn any of these records into what JSON can hold; field names become keys."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): as_json_value(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [as_json_value(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return {part.name: as_json_value(getattr(value, part.name)) for part in fields(value)}
-    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 _CALM = (
@@ -285,6 +274,7 @@ _PHRASES = {
         "there)"
     ),
     Reason.MOVING: "a move under way kept {after}",
+    Reason.MOVE_FOR_OTHERS: "a move to another slot type, for a model that lacks this one, made it {after} for a while",
     Reason.YIELDED: "one was yielded to a model that lacks more, which left {after}",
     Reason.WOKEN: "a request wanted {after} ({unanswered:.0f} found no replica in {over_s:.0f} s)",
     Reason.IDLE: "idleness wanted {after} (no request for {quiet_s:.0f} s, {idle_s:.0f} s allow it)",

@@ -1,7 +1,8 @@
 """Decided counts and the inventory -> which slots the new workers should get, for all models together.
 
 Models are served in priority order, four times round: what runs or must run, what was decided before, growth up to
-each model's share of a short pool, then growth beyond.
+each model's share of a short pool, then growth beyond. A model on several slot types takes, one after the other, the
+worker or slot that adds most for its cost; what was meant for a pool before stays meant for it while that can be.
 Growth takes no slot on a saturated card, for a replica there would slow its neighbours by what it gains. A placement
 never takes a worker from a running replica. The slots come from the same `place` that the scheduler uses.
 """
@@ -11,14 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autoscaler.core.capacity import Cards, gain_beside, own_by_card
+from autoscaler.core.choosing import Chooser, Stock
 from autoscaler.core.contention import Contention
 from autoscaler.core.decision import Reason
 from autoscaler.core.service import Demand
+from autoscaler.core.spanning import SlotOption
 from vgpu.core import packing
-from vgpu.core.inventory import Inventory, Slot
+from vgpu.core.inventory import Inventory
 from vgpu.core.packing import Packer
-from vgpu.core.profile import Profile
 from vgpu.core.share import SchedulerPolicy
+from vgpu.core.slot_type import SlotType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +30,7 @@ class Want:
 
     model: str
     pool: str
-    profile: Profile
+    profile: SlotType
     count: int
     current: int
     """Decided before: these may still go to a saturated card, since half of them may be on their way there."""
@@ -40,6 +43,21 @@ class Want:
     placed: tuple[str | None, ...] = ()
     """The slots of its running replicas."""
     least_gain_ratio: float = 0.2
+    types: tuple[SlotOption, ...] = ()
+    """Of a model on several slot types: all of them. `pool`, `profile` and `share` then say nothing."""
+    lives: Mapping[str, int] = field(default_factory=dict)
+    """By pool, of such a model: the running replicas that stay."""
+    meant: Mapping[str, int] = field(default_factory=dict)
+    """By pool: replicas that were to be there before."""
+    room: Mapping[str, int] = field(default_factory=dict)
+    """By pool that is short: growth up to this many comes before anybody's growth beyond."""
+
+    shunned: frozenset[str] = frozenset()
+    """Pools where replicas did not start."""
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        return tuple(each.pool for each in self.types) or (self.pool,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +69,8 @@ class Grant:
     unplaced: int = 0
     reason: Reason | None = None
     blocked: tuple[tuple[str, packing.Blocked], ...] = ()
+    spread: tuple[tuple[str, int], ...] = ()
+    """Of a model on several slot types: how many are for each pool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,26 +81,39 @@ class FleetPlacement:
     """By pool: where new workers help most, best first."""
 
 
-def place_models(wants: Sequence[Want], bound: Mapping[str, int], inventory: Inventory, cards: Cards) -> FleetPlacement:
+def place_models(
+    wants: Sequence[Want],
+    bound: Mapping[str, int],
+    inventory: Inventory,
+    cards: Cards,
+    vacant: Mapping[str, Sequence[str]] | None = None,
+) -> FleetPlacement:
     """Find slots for every wanted replica, in the given order of models.
 
     `bound` is how many workers of each pool sit on a node already; a pool that could not be read is left out of it,
-    and its models keep what they have.
+    and its models keep what they have. `vacant` has the cards of those workers that hold no replica, by pool; of pools
+    where nobody has a choice it is not needed.
     """
-    known = [want for want in wants if want.pool in bound]
+    unread = {want.model for want in wants if not all(pool in bound for pool in want.pools)}
+    known = [want for want in wants if want.model not in unread]
     packer = Packer(inventory, _grading(cards.contention))
-    desk = _Desk(packer=packer, cards=cards, workers=dict(bound))
+    cards_by_pool = {pool: list(gpus) for pool, gpus in (vacant or {}).items()}
+    desk = _Desk(stock=Stock(packer=packer, cards=cards, workers=dict(bound), vacant=cards_by_pool))
     for want in known:
-        desk.serve(want, min(want.count, want.firm), even_saturated=True)
+        if want.types:
+            desk.seat(want)
     for want in known:
-        desk.serve(want, min(want.count, max(want.current, want.firm)), even_saturated=True)
+        desk.keep(want, min(want.count, want.firm))
     for want in known:
-        desk.serve(want, want.count if want.share is None else min(want.count, want.share), even_saturated=False)
+        desk.keep(want, min(want.count, max(want.current, want.firm)))
     for want in known:
-        desk.serve(want, want.count, even_saturated=False)
+        upto = want.count if want.share is None or want.types else min(want.count, want.share)
+        desk.grow(want, upto, within_room=True)
+    for want in known:
+        desk.grow(want, want.count)
     return FleetPlacement(
-        grants={want.model: desk.grant(want) if want.pool in bound else _unread(want) for want in wants},
-        nodes={pool: tuple(dict.fromkeys(slot.node for slot in chosen)) for pool, chosen in desk.slots.items()},
+        grants={want.model: _unread(want) if want.model in unread else desk.grant(want) for want in wants},
+        nodes={pool: tuple(dict.fromkeys(slot.node for slot in chosen)) for pool, chosen in desk.stock.slots.items()},
     )
 
 
@@ -88,37 +121,62 @@ def place_models(wants: Sequence[Want], bound: Mapping[str, int], inventory: Inv
 class _Desk:
     """What is left to hand out while one placement is made; lives no longer than that."""
 
-    packer: Packer
-    cards: Cards
-    workers: dict[str, int]
-    """By pool: bound workers not yet counted for a replica."""
-    slots: dict[str, list[Slot]] = field(default_factory=dict)
+    stock: Stock
     placed: Counter[str] = field(default_factory=Counter)
     blocked: dict[str, tuple[tuple[str, packing.Blocked], ...]] = field(default_factory=dict)
+    choosers: dict[str, Chooser] = field(default_factory=dict)
+    """By model on several slot types."""
 
-    def serve(self, want: Want, upto: int, *, even_saturated: bool) -> None:
-        """Raise the model to `upto` placed replicas: warm workers first, then free slots, as far as there are any."""
+    def seat(self, want: Want) -> None:
+        """Let a model on several slot types begin with its running replicas where they are."""
+        chooser = self.choosers[want.model] = Chooser(
+            types=sorted(want.types, key=lambda each: each.pool),
+            own=dict(own_by_card(self.stock.cards.contention, want.placed)),
+            meant=want.meant,
+            room=want.room,
+            shunned=want.shunned,
+            least_gain_ratio=want.least_gain_ratio,
+            price=lambda each: lambda grade: _price(grade, each.demand),
+        )
+        chooser.seat(want.lives, self.stock)
+
+    def keep(self, want: Want, upto: int) -> None:
+        """Raise the model to `upto` placed replicas, even on saturated cards."""
+        if want.types:
+            self.choosers[want.model].keep(upto, self.stock)
+        else:
+            self._serve(want, upto, even_saturated=True)
+
+    def grow(self, want: Want, upto: int, *, within_room: bool = False) -> None:
+        """Raise the model to `upto` placed replicas where one more helps."""
+        if want.types:
+            self.choosers[want.model].grow(upto, self.stock, within_room=within_room)
+        else:
+            self._serve(want, upto, even_saturated=False)
+
+    def _serve(self, want: Want, upto: int, *, even_saturated: bool) -> None:
+        """Warm workers first, then free slots, as far as there are any."""
         missing = max(0, upto - self.placed[want.model])
-        warm = min(missing, self.workers[want.pool])
-        self.workers[want.pool] -= warm
+        warm = min(missing, self.stock.workers[want.pool])
+        self.stock.workers[want.pool] -= warm
         self.placed[want.model] += warm
         if missing == warm:
             return
-        found = self.packer.place(
+        found = self.stock.packer.place(
             want.profile,
             missing - warm,
             price=lambda grade: _price(grade, want.demand),
             accept=_accept_all if even_saturated else self._helping(want),
         )
         if found.slots:
-            self.slots.setdefault(want.pool, []).extend(found.slots)
+            self.stock.slots.setdefault(want.pool, []).extend(found.slots)
             self.placed[want.model] += len(found.slots)
         if found.unplaced:
             self.blocked[want.model] = found.blocked
 
     def _helping(self, want: Want) -> Callable[[str], bool]:
         """Whether one more replica on a card gains what a slot is worth."""
-        cards, demand = self.cards, want.demand
+        cards, demand = self.stock.cards, want.demand
         if demand is None:
             return lambda gpu: not cards.contention.gpus[gpu].saturated
         own = own_by_card(cards.contention, want.placed)
@@ -126,21 +184,31 @@ class _Desk:
         return lambda gpu: gain_beside(cards, demand, gpu, own) >= least_per_s
 
     def grant(self, want: Want) -> Grant:
-        placed = self.placed[want.model]
+        chooser = self.choosers.get(want.model)
+        placed = self.placed[want.model] if chooser is None else chooser.by_pool.total()
+        count = want.count if placed >= want.count else max(placed, min(want.count, want.firm))
+        spread = () if chooser is None else chooser.spread(count)
         if placed >= want.count:
-            return Grant(model=want.model, count=want.count)
+            return Grant(model=want.model, count=count, spread=spread)
+        profiles = [each.profile for each in want.types] or [want.profile]
         return Grant(
             model=want.model,
-            count=max(placed, min(want.count, want.firm)),
+            count=count,
             unplaced=want.count - placed,
-            reason=Reason.SATURATED if self.packer.free_count(want.profile) else Reason.NO_SLOTS,
-            blocked=self.blocked[want.model],
+            reason=Reason.SATURATED if any(map(self.stock.packer.free_count, profiles)) else Reason.NO_SLOTS,
+            blocked=self.blocked[want.model] if chooser is None else chooser.blocked(self.stock),
+            spread=spread,
         )
 
 
 def _unread(want: Want) -> Grant:
     kept = min(want.count, max(want.current, want.firm))
-    return Grant(model=want.model, count=kept, reason=Reason.WORKERS_UNREADABLE if kept < want.count else None)
+    return Grant(
+        model=want.model,
+        count=kept,
+        reason=Reason.WORKERS_UNREADABLE if kept < want.count else None,
+        spread=tuple(sorted(want.meant.items())) if sum(want.meant.values()) == kept else (),
+    )
 
 
 def _accept_all(_gpu: str) -> bool:

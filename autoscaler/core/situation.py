@@ -1,18 +1,21 @@
 """One model at one tick: what a policy or a guardrail may look at, and the need that follows from what was learned."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autoscaler.core import need as law
-from autoscaler.core.capacity import Cards, reach
+from autoscaler.core import spanning
+from autoscaler.core.capacity import Cards, Reach, reach
+from autoscaler.core.learning import Learned
 from autoscaler.core.need import Need, Present
 from autoscaler.core.observation import Missing, Source
 from autoscaler.core.rehearsal import LONGEST_BACKLOG_S, Bearable, foretold_late_ratio
 from autoscaler.core.service import Demand
 from autoscaler.core.signals import FreshReplica, ModelSignals, Signal
-from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings
+from autoscaler.core.spanning import SlotOption
+from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings, PoolSpec
 from autoscaler.core.state import ModelState
-from vgpu.core.profile import Profile
 
 # By Little's law a replica that holds half a request on average is empty at least half of the time; with nothing in its
 # queue as well, waiting is not what makes it slow. One twentieth of a waiting request is what scrapes catch by chance.
@@ -42,7 +45,9 @@ class Situation:
     need: Need | None = None
     """What the learned model of the load asks for; None until enough was seen, or while it cannot be read."""
     demand: Demand | None = None
-    """What a batch costs, by the same learning."""
+    """What a batch costs, by the same learning; of a model on several slot types, where its replicas are."""
+    types: tuple[SlotOption, ...] = ()
+    """Of a model on several slot types: what they are to it. Empty where there is only one."""
 
     @property
     def current(self) -> int:
@@ -121,27 +126,31 @@ class Situation:
         return in_flight.value / replicas >= IDLE_IN_FLIGHT or queued.value / replicas >= IDLE_QUEUED
 
 
-def needing(situation: Situation, fresh: tuple[FreshReplica, ...], cards: Cards, profile: Profile) -> Situation:
-    """Learn from this tick and work out the need. A tick with a replica unread teaches nothing of the load."""
+def needing(
+    situation: Situation, fresh: tuple[FreshReplica, ...], cards: Cards, pools: Sequence[PoolSpec]
+) -> Situation:
+    """Learn from this tick and work out the need. A tick with a replica unread teaches nothing of the load.
+
+    `pools` are those in which the model's replicas may live.
+    """
     spec, policy, now_s, signals = situation.spec, situation.policy, situation.now_s, situation.signals
     learned, news = situation.state.learned.with_news(fresh, now_s)
     learned = learned.with_service(news, cards.contention, now_s)
+    if len(pools) > 1:
+        situation = _typed(situation, news, learned, cards, pools)
     offered = signals.offered_per_s
     blind = any(gap.source is Source.REPLICA for gap in signals.gaps)
     if blind or isinstance(offered, Missing) or not learned.service.is_known:
         return replace(situation, state=replace(situation.state, learned=learned))
     all_new = news if len(news) == len(fresh) else ()
     learned = learned.with_arrivals(all_new)
-    demand = law.choose(learned.service, spec)
-    placed = [replica.slot_id for replica in fresh]
-    most = max(1, spec.max_replicas)
-    reached = reach(cards, demand, placed, profile, most=most, least_gain_ratio=policy.least_gain_ratio)
+    demand, reached = _reached(situation, learned, cards, pools[0], [replica.slot_id for replica in fresh])
     bears = law.bearable(spec, policy, demand, reached, variation=learned.variation, trim=learned.trim)
     horizon_s = (learned.slowest_start_s or policy.cold_start_s) + policy.window_s / 2
     is_heard = isinstance(signals.unanswered_per_s, Signal)  # an ingress that went silent after a leap leaps no more
     knocked_per_s = situation.state.knocks.leapt_per_s(learned.variation) if is_heard else 0.0
     rate_per_s = max(offered.value, knocked_per_s, _leapt_per_s(all_new, offered.value, learned.variation))
-    foretold = foretold_late_ratio(min(len(fresh), most), offered.value, bears)
+    foretold = foretold_late_ratio(min(len(fresh), max(1, spec.max_replicas)), offered.value, bears)
     learned = learned.with_trim(_late_ratio(situation), foretold, now_s)
     learned = learned.rehearsed(rate_per_s, bears, horizon_s, situation.state.desired, now_s)
     needed = law.need(
@@ -155,6 +164,29 @@ def needing(situation: Situation, fresh: tuple[FreshReplica, ...], cards: Cards,
         current=situation.current,
     )
     return replace(situation, state=replace(situation.state, learned=learned), need=needed, demand=demand)
+
+
+def _typed(
+    situation: Situation, news: tuple[FreshReplica, ...], learned: Learned, cards: Cards, pools: Sequence[PoolSpec]
+) -> Situation:
+    """With what was learned by board, and so what each slot type is to the model."""
+    state = situation.state
+    boards = spanning.with_lessons(state.boards, news, cards.contention, learned.warm(situation.now_s))
+    types = spanning.slot_options(situation.spec, pools, boards, learned.service)
+    return replace(situation, state=replace(state, boards=boards), types=types)
+
+
+def _reached(
+    situation: Situation, learned: Learned, cards: Cards, pool: PoolSpec, placed: list[str | None]
+) -> tuple[Demand, Reach]:
+    """What a batch costs, and what replicas can do where they are and on the best free slots."""
+    spec, least, types = situation.spec, situation.policy.least_gain_ratio, situation.types
+    most = max(1, spec.max_replicas)
+    if types:
+        usual = spanning.usual_demand(types, placed, cards.contention)
+        return usual, spanning.reach(cards, types, placed, most=most, least_gain_ratio=least)
+    demand = law.choose(learned.service, spec)
+    return demand, reach(cards, demand, placed, pool.profile, most=most, least_gain_ratio=least)
 
 
 def _leapt_per_s(fresh: tuple[FreshReplica, ...], usual_per_s: float, variation: float) -> float:

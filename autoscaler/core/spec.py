@@ -5,9 +5,15 @@ the same for every model live in PolicySettings (what to want) and GuardrailSett
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from vgpu.core.profile import Profile
+from vgpu.core.share import UNITS_PER_GPU
+from vgpu.core.slot_type import SlotType
+
+SPARSE: Mapping[str, bool] = MappingProxyType({"sparse": True})
+"""Metadata of a field that is left out of a record's JSON while it has its default."""
 
 
 class SpecError(ValueError):
@@ -30,11 +36,21 @@ class PoolSpec:
 
     name: str
     """The pool's name; its workers carry it as a label."""
-    profile: Profile
+    profile: SlotType
     """The slot type every worker of the pool asks for."""
+    card_cost: float = field(default=1.0, metadata=SPARSE)
+    """What a whole card of this board costs, in any unit that is the same for all boards."""
 
     def __post_init__(self) -> None:
-        _require((bool(self.name), "name of a pool is empty"))
+        _require(
+            (bool(self.name), "name of a pool is empty"),
+            (0 < self.card_cost < math.inf, f"pool {self.name!r}: card_cost is {self.card_cost}; above 0, and finite"),
+        )
+
+    @property
+    def slot_cost(self) -> float:
+        """What one slot costs: its part of the card."""
+        return self.card_cost * self.profile.units / UNITS_PER_GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +85,22 @@ class ModelSpec:
     be worth it, and five minutes until it has shown anything; 0 follows every dip."""
     max_batch_size: int = 1
     """The most requests one execution takes; what larger batches gain is learned."""
+    further_pools: tuple[str, ...] = field(default=(), metadata=SPARSE)
+    """Pools of other slot types whose workers its replicas may live in as well. The order of pools says nothing."""
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        return (self.pool, *self.further_pools)
 
     def __post_init__(self) -> None:
         who = f"model {self.name!r}:"
         _require(
             (bool(self.name), "name of a model is empty"),
-            (bool(self.pool), f"{who} pool is empty"),
+            (all(self.pools), f"{who} pool is empty"),
+            (
+                len(set(self.pools)) == len(self.pools),
+                f"{who} pools are {', '.join(map(repr, self.pools))}; each of them once",
+            ),
             (self.objective_p95_ms >= 1, f"{who} objective_p95_ms is {self.objective_p95_ms}; at least 1"),
             (self.min_replicas >= 0, f"{who} min_replicas is {self.min_replicas}; at least 0"),
             (
@@ -210,12 +236,11 @@ class FleetSpec:
                 for name in sorted(set(models))
             ),
             *(
-                (
-                    model.pool in pools,
-                    f"model {model.name!r}: pool {model.pool!r} is none of {', '.join(pools) or 'none'}",
-                )
+                (pool in pools, f"model {model.name!r}: pool {pool!r} is none of {', '.join(pools) or 'none'}")
                 for model in self.models
+                for pool in model.pools
             ),
+            *((not why, why) for why in map(self._same_type, self.models) if why),
         )
 
     @property
@@ -224,7 +249,28 @@ class FleetSpec:
         return tuple(sorted(self.models, key=lambda model: (-model.priority, model.name)))
 
     def models_of(self, pool: str) -> tuple[ModelSpec, ...]:
-        return tuple(model for model in self.by_priority if model.pool == pool)
+        """Models whose replicas may live in the pool, in the order of `by_priority`."""
+        return tuple(model for model in self.by_priority if model.pool == pool or pool in model.further_pools)
 
     def pool(self, name: str) -> PoolSpec:
         return next(pool for pool in self.pools if pool.name == name)
+
+    @property
+    def joined_pools(self) -> tuple[tuple[str, ...], ...]:
+        """Pools grouped by the models that may live in several of them; in the order of `pools`, nearly all alone."""
+        joined = {pool.name: [pool.name] for pool in self.pools}
+        for model in self.models:
+            for other in model.further_pools:
+                mine, theirs = joined[model.pool], joined[other]
+                if mine is not theirs:
+                    mine += theirs
+                    joined.update(dict.fromkeys(theirs, mine))
+        places = {name: place for place, name in enumerate(joined)}
+        groups = {id(group): tuple(sorted(group, key=places.__getitem__)) for group in joined.values()}
+        return tuple(groups.values())
+
+    def _same_type(self, model: ModelSpec) -> str:
+        """Two of the model's pools that nothing tells apart; empty where there are none."""
+        profiles = [pool.profile for pool in self.pools if model.further_pools and pool.name in model.pools]
+        twice = sorted({profile.label for profile in profiles if profiles.count(profile) > 1})
+        return f"model {model.name!r}: two of its pools are of slot type {', '.join(twice)}" if twice else ""

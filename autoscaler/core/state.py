@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from autoscaler.core.ingress import Knocks
 from autoscaler.core.learning import Learned
 from autoscaler.core.observation import DeploymentSeen, ReplicaSample
+from autoscaler.core.service import Service
 from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings
 from autoscaler.core.window import SlidingMax, Window
 
@@ -73,6 +74,12 @@ class ModelState:
     """Until then another writer has the model's target."""
     moving: Moving = field(default_factory=Moving)
     learned: Learned = field(default_factory=Learned)
+    boards: Mapping[str, Service] = field(default_factory=dict)
+    """By board, of a model on several slot types: what a batch costs there."""
+    spread: Mapping[str, int] = field(default_factory=dict)
+    """By pool, of such a model: how many of the desired replicas it was to hold."""
+    shunned: Mapping[str, float] = field(default_factory=dict)
+    """By pool, of such a model: until when no replica is tried there, for the last ones did not start."""
     knocks: Knocks = field(default_factory=Knocks)
     asked_s: float | None = None
     """When a request was last seen to come, whether it found a replica or not."""

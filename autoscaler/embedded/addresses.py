@@ -26,6 +26,8 @@ class Ports:
     """Ray's REST API."""
     autoscaler: int
     """The autoscaler's own /metrics and /v1/state."""
+    extender: int
+    """The scheduler extender, where cards are shared by units."""
     gcs: int
     ray_client: int
     dashboard_agent: int

@@ -1,6 +1,7 @@
 """The emulated hardware: which cards there are, how each is cut, which guest node holds which slot.
 
-As with NVIDIA vGPU, a node is a guest with one virtual GPU, and the nodes of one card share its engine.
+As with NVIDIA vGPU, a node is a guest with one virtual GPU, and the nodes of one card share its engine. A card of a
+fraction lies in one node, which has it to itself and shares it by units between its pods.
 """
 
 import re
@@ -11,14 +12,19 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from autoscaler.config import lines_of
+from autoscaler.core.spec import FleetSpec
 from autoscaler.refusal import Refused
-from vgpu.core.profile import Profile, ProfileError, parse_profile
-from vgpu.core.share import SchedulerPolicy
+from vgpu.core.offer import OfferedGpu, render_gpus
+from vgpu.core.profile import Profile, ProfileError
+from vgpu.core.share import UNITS_PER_GPU, SchedulerPolicy
+from vgpu.core.slot_type import Fraction, SlotType, parse_slot_type
 
 STRICT = ConfigDict(extra="forbid", frozen=True)
 NAMESPACE = uuid.UUID("5f0c8f9a-51e0-4d3c-9f55-0b8f3f6d7a10")
 # Each node has the second byte of 127/8 to itself: see `pods.address`.
 MOST_NODES = 250
+# NVIDIA's drivers run at most so many vGPUs on one GPU, and so does the emulated one.
+MOST_SLOTS = 32
 # One label of a DNS name.
 NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -28,14 +34,17 @@ class FleetError(Refused):
 
 
 class Card(BaseModel):
-    """One emulated physical GPU and the guests cut from it."""
+    """One emulated physical GPU, and the guests cut from it or the node that shares it."""
 
     model_config = STRICT
 
     profile: str
-    """Slot type of every guest on the card, as the node label says it: v100-8q-8GB."""
+    """Slot type of every guest on the card, as the node label says it: v100-8q-8GB. Or fraction:500, the one size in
+    which the emulated card is shared."""
     nodes: tuple[str, ...]
-    """One guest node per slot."""
+    """One guest node per slot; of a fraction, the node that has the card."""
+    board: str = "v100"
+    """Which card a fraction is cut from; a profile names its own."""
     policy: SchedulerPolicy = SchedulerPolicy.BEST_EFFORT
     """The hypervisor's time slicing; best effort is NVIDIA's default."""
 
@@ -43,7 +52,7 @@ class Card(BaseModel):
     @classmethod
     def _profile_can_exist(cls, label: str) -> str:
         try:
-            parse_profile(label)
+            parse_slot_type(label)
         except ProfileError as error:
             raise ValueError(str(error)) from error
         return label
@@ -57,16 +66,69 @@ class Card(BaseModel):
             raise ValueError(f"{', '.join(map(repr, odd))}; use lower-case letters, digits and hyphens")
         return nodes
 
+    @field_validator("board")
+    @classmethod
+    def _board_is_known(cls, board: str) -> str:
+        try:
+            return Profile(board=board, gigabytes=0, series="q").board
+        except ProfileError as error:
+            raise ValueError(str(error)) from error
+
     @model_validator(mode="after")
     def _fits(self) -> "Card":
-        if len(self.nodes) > self.shape.most_per_gpu:
-            raise ValueError(f"{len(self.nodes)} nodes on one card; {self.profile} allows {self.shape.most_per_gpu}")
+        most = 1 if self.is_shared else self.shape.most_per_gpu
+        if len(self.nodes) > most:
+            raise ValueError(f"{len(self.nodes)} nodes on one card; {self.profile} allows {most}")
+        if self.shape.most_per_gpu > MOST_SLOTS:
+            least = -(-UNITS_PER_GPU // MOST_SLOTS)
+            raise ValueError(f"{self.profile} is too small: an emulated card has {MOST_SLOTS} slots, of {least} units")
         return self
 
     @property
-    def shape(self) -> Profile:
+    def shape(self) -> SlotType:
         """The parsed slot type."""
-        return parse_profile(self.profile)
+        return parse_slot_type(self.profile)
+
+    @property
+    def is_shared(self) -> bool:
+        """One node has the card and shares it by units."""
+        return isinstance(self.shape, Fraction)
+
+    @property
+    def board_name(self) -> str:
+        """Which card it is, as a profile names it."""
+        return self.board if isinstance(self.shape, Fraction) else self.shape.board
+
+    @property
+    def framebuffer_mib(self) -> int:
+        """Of the whole card."""
+        return Profile(board=self.board_name, gigabytes=0, series="q").board_framebuffer_mib
+
+    @property
+    def name(self) -> str:
+        """What NVML and a node's label call the card."""
+        return f"Emulated {self.board_name.upper()}"
+
+    @property
+    def slot_name(self) -> str:
+        """What NVML calls a slot."""
+        return self.shape.label if isinstance(self.shape, Fraction) else self.shape.name
+
+    @property
+    def slot_framebuffer_mib(self) -> int:
+        shape = self.shape
+        return shape.framebuffer_mib_of(self.framebuffer_mib) if isinstance(shape, Fraction) else shape.framebuffer_mib
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What is cut from the card: a slot for each guest, or the parts that a shared card has room for."""
+        if self.is_shared:
+            return tuple(f"{self.nodes[0]}/part-{part}" for part in range(self.shape.most_per_gpu))
+        return tuple(f"{node}/0" for node in self.nodes)
+
+    def offer(self, uuid: str) -> str:
+        """What the node of a shared card says of it, as the device plugin of a real node would."""
+        return render_gpus((OfferedGpu(index=0, uuid=uuid, framebuffer_mib=self.framebuffer_mib),))
 
 
 class Fleet(BaseModel):
@@ -83,6 +145,11 @@ class Fleet(BaseModel):
         """Every guest, in the order of the cards; a node's place in it decides its address."""
         return tuple(node for card in self.cards for node in card.nodes)
 
+    @property
+    def is_shared(self) -> bool:
+        """Some card is shared by units, so pods for it are placed by the extender."""
+        return any(card.is_shared for card in self.cards)
+
     @model_validator(mode="after")
     def _nodes_are_distinct_and_few(self) -> "Fleet":
         if not self.cards:
@@ -95,13 +162,29 @@ class Fleet(BaseModel):
         return self
 
 
-def default() -> Fleet:
-    """Three V100 of 16 GB, each cut into two v100-8q guests, best effort."""
-    return Fleet(
-        cards=tuple(
-            Card(profile="v100-8q-8GB", nodes=(f"node-{2 * card + 1}", f"node-{2 * card + 2}")) for card in range(3)
+DEFAULT_SLOTS = "v100-8q-8GB"
+DEFAULT_CARDS = 3
+
+
+def default(slots: str = DEFAULT_SLOTS) -> Fleet:
+    """Three cards, each cut into as many slots of one type as it has room for; V100 of 16 GB for a fraction.
+
+    Raises `FleetError` where no card can be cut so.
+    """
+    try:
+        shape = parse_slot_type(slots)
+        each = 1 if isinstance(shape, Fraction) else shape.most_per_gpu
+        nodes = [f"node-{number}" for number in range(1, DEFAULT_CARDS * each + 1)]
+        return Fleet(
+            cards=tuple(
+                Card(profile=slots, nodes=tuple(nodes[card * each : (card + 1) * each]))
+                for card in range(DEFAULT_CARDS)
+            )
         )
-    )
+    except ProfileError as error:
+        raise FleetError(f"--slots {slots}: {error}") from error
+    except ValidationError as error:
+        raise FleetError("\n".join(f"--slots {slots}: {line}" for line in lines_of(error))) from None
 
 
 def load(path: Path) -> Fleet:
@@ -114,6 +197,22 @@ def load(path: Path) -> Fleet:
         raise FleetError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise FleetError("\n".join(f"{path}: {line}" for line in lines_of(error))) from None
+
+
+def first_workers(fleet: Fleet, spec: FleetSpec) -> dict[str, int]:
+    """By pool: the workers that are there before the autoscaler begins, one for every replica the models must have.
+
+    A model on several slot types begins in the first of its pools that has room, those without a choice before it.
+    """
+    free = {
+        pool.name: sum(len(card.slots) for card in fleet.cards if card.shape == pool.profile) for pool in spec.pools
+    }
+    workers = dict.fromkeys(free, 0)
+    for model in sorted(spec.models, key=lambda model: len(model.pools)):
+        for _ in range(model.min_replicas):
+            pool = next((pool for pool in model.pools if workers[pool] < free[pool]), model.pool)
+            workers[pool] += 1
+    return workers
 
 
 def card_uuid(index: int) -> str:

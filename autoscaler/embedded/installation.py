@@ -73,6 +73,7 @@ class Installation:
         self.url = f"http://{HOST}:{plan.ports.http}"
         self.autoscaler_url = f"http://{HOST}:{plan.ports.autoscaler}"
         self.dashboard_url = f"http://{HOST}:{plan.ports.dashboard}"
+        self.extender_url = f"http://{HOST}:{plan.ports.extender}"
         self.ports = plan.ports
         self.pools = tuple(pool.name for pool in plan.spec.pools)
         self._claim()
@@ -114,6 +115,8 @@ class Installation:
         self._progress("starting Ray")
         self._start_ray_head()
         self._progress("announcing the nodes and starting the first workers")
+        if self._plan.fleet.is_shared:
+            self._start_extender()
         self._start_nodes()
         self._create_pools()
         self._progress("deploying the models with Ray Serve")
@@ -139,25 +142,27 @@ class Installation:
     def _start_card(self, index: int) -> None:
         card = self._plan.fleet.cards[index]
         socket = self._scratch / f"gpu-{index}.sock"
-        shape = card.shape
+        slots = [
+            {
+                "slot_id": slot,
+                "profile_name": card.slot_name,
+                "framebuffer_mib": card.slot_framebuffer_mib,
+                "device_uuid": fleets.slot_uuid(slot),
+                # A guest sees its slot; a node that has the card sees that, with the processes on it.
+                "nvml_state": None if card.is_shared else str(self._nvml_state(slot.split("/")[0])),
+            }
+            for slot in card.slots
+        ]
         config = {
             "gpu_uuid": fleets.card_uuid(index),
-            "board": shape.board,
-            "gpu_name": f"Emulated {shape.board.upper()}",
-            "framebuffer_mib": shape.board_framebuffer_mib,
+            "board": card.board_name,
+            "gpu_name": card.name,
+            "framebuffer_mib": card.framebuffer_mib,
             "policy": str(card.policy),
-            "most_per_gpu": shape.most_per_gpu,
+            "most_per_gpu": card.shape.most_per_gpu,
             "socket": str(socket),
-            "slots": [
-                {
-                    "slot_id": f"{node}/0",
-                    "profile_name": shape.name,
-                    "framebuffer_mib": shape.framebuffer_mib,
-                    "device_uuid": fleets.slot_uuid(f"{node}/0"),
-                    "nvml_state": str(self._nvml_state(node)),
-                }
-                for node in card.nodes
-            ],
+            "slots": slots,
+            "bare_nvml_state": str(self._nvml_state(card.nodes[0])) if card.is_shared else None,
         }
         path = self._scratch / f"gpu-{index}.json"
         path.write_text(json.dumps(config))
@@ -180,6 +185,13 @@ class Installation:
         self._await("Ray", lambda: _reads(serving))
         serving.close()
 
+    def _start_extender(self) -> None:
+        self._start_python(
+            "extender", "vgpu.extender", "--kubeconfig", str(self.kubeconfig), "--namespace", NAMESPACE,
+            "--listen", f"{HOST}:{self._plan.ports.extender}", kept=True,
+        )  # fmt: skip
+        self._await("the scheduler extender", lambda: _answers(f"{self.extender_url}/readyz"))
+
     def _start_nodes(self) -> None:
         file = self._scratch / "fleet.yaml"
         file.write_text(yaml.safe_dump(self._plan.fleet.model_dump(mode="json")))
@@ -187,6 +199,7 @@ class Installation:
             "nodes", "autoscaler.embedded.nodes",
             "--kubeconfig", str(self.kubeconfig), "--fleet", str(file), "--scratch", str(self._scratch),
             "--logs", str(self.logs), "--ray-url", self.dashboard_url, "--ray-token-file", str(self._token_file),
+            *(["--extender-url", self.extender_url] if self._plan.fleet.is_shared else []),
         )  # fmt: skip
         nodes = [node for card in self._plan.fleet.cards for node in card.nodes]
         for index, node in enumerate(nodes):
@@ -197,13 +210,13 @@ class Installation:
 
     def _create_pools(self) -> None:
         client = kube.connect(self.kubeconfig)
+        workers = fleets.first_workers(self._plan.fleet, self._plan.spec)
         for pool in self._plan.spec.pools:
-            models = self._plan.spec.models_of(pool.name)
             manifest = pods.pool_manifest(
                 pool_name(pool.profile.label),
                 namespace=NAMESPACE,
                 slot_label=pool.profile.label,
-                replicas=sum(model.min_replicas for model in models),
+                replicas=workers[pool.name],
                 ray_address=f"{RAY_HOST}:{self._plan.ports.gcs}",
             )
             client.apply_deployment(manifest, NAMESPACE)

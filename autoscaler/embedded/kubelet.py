@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from autoscaler.adapters.cluster import WORKER_METRICS_PORT
-from autoscaler.embedded import pods
-from autoscaler.embedded.fleet import Card, Fleet, card_uuid, slot_uuid
+from autoscaler.embedded import pods, slots
+from autoscaler.embedded.fleet import Card, Fleet, card_uuid
 from autoscaler.embedded.pods import Stage
 from autoscaler.embedded.processes import Children, Command
 from autoscaler.embedded.worker import Worker
@@ -64,6 +64,10 @@ class Guest:
     card_index: int
     card: Card
 
+    @property
+    def card_uuid(self) -> str:
+        return card_uuid(self.card_index)
+
 
 class Kubelet:
     """Reconciles pods with processes, pass by pass, in one thread."""
@@ -80,6 +84,8 @@ class Kubelet:
         self._pods: dict[str, Json] = {}
         """By uid, as the watch last gave them; a pod made anew under an old name is another pod."""
         self._workers: dict[str, Worker] = {}
+        self._parts: dict[str, str] = {}
+        """By pod uid: the part of a shared emulated card that plays its fraction."""
         self._refused: set[str] = set()
         self._joined: dict[str, frozenset[str]] = {}
         self._next_heartbeat_s = self._next_poll_s = float("-inf")
@@ -125,7 +131,9 @@ class Kubelet:
             try:
                 if node not in self._announced:
                     self._announce(node)
-                status = pods.node_status(self._guests[node].index, _now(), KUBELET_VERSION)
+                guest = self._guests[node]
+                parts = len(guest.card.slots) if guest.card.is_shared else 0
+                status = pods.node_status(guest.index, _now(), KUBELET_VERSION, parts=parts)
                 self._client.set_node_status(node, status)
                 self._announced.add(node)
             except (kube.Unavailable, kube.NotFound, kube.Conflict) as error:
@@ -139,16 +147,22 @@ class Kubelet:
         guest = self._guests[node]
         labels = {
             "kubernetes.io/hostname": node,
-            names.LABEL_PROFILE: guest.card.profile,
-            names.LABEL_PHYSICAL_GPU: card_uuid(guest.card_index),
             names.LABEL_SCHEDULER_POLICY: str(guest.card.policy),
             names.LABEL_DEVICE_KIND: "emulated",
         }
-        manifest = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": labels}}
+        annotations: dict[str, str] = {}
+        if guest.card.is_shared:
+            labels |= {names.LABEL_GPU_PRODUCT: guest.card.name.replace(" ", "-")}
+            annotations = {names.ANNOTATION_GPUS: guest.card.offer(guest.card_uuid)}
+        else:
+            labels |= {names.LABEL_PROFILE: guest.card.profile, names.LABEL_PHYSICAL_GPU: guest.card_uuid}
+        about = {"name": node, "labels": labels, "annotations": annotations}
         try:
-            self._client.create(kube.NODES, manifest)
+            self._client.create(kube.NODES, {"apiVersion": "v1", "kind": "Node", "metadata": about})
         except kube.Conflict:
             self._client.label_node(node, labels)
+            if annotations:
+                self._client.annotate(kube.NODES, node, annotations)
 
     def _poll_ray(self, now_s: float) -> None:
         """Ask which Ray nodes are alive, while a worker waits for its own; keep the last answer without one."""
@@ -172,6 +186,7 @@ class Kubelet:
         for uid in self._workers.keys() - bound.keys():
             self._workers.pop(uid).end(now_s, grace_s=0)  # deleted by force: nobody waits for it
         self._refused &= bound.keys()
+        self._parts = {uid: part for uid, part in self._parts.items() if uid in self._workers}
         for uid, pod in bound.items():
             try:
                 self._tend(uid, pod, now_s)
@@ -193,12 +208,25 @@ class Kubelet:
             worker.join(self._joined.get(about["name"], frozenset()))
             worker.watch(now_s)
             self._report(pod, worker)
-        elif (why := pods.refusal(pod, ray_ip=self._machine.ray_ip)) is None:
-            self._workers[uid] = self._launch(pod)
-            self._report(pod, self._workers[uid])
         elif uid not in self._refused:
-            self._write_status(pod, pods.status(Stage.REFUSED, ip=self._ip(pod), now=_now(), message=why))
+            self._begin(uid, pod)
+
+    def _begin(self, uid: str, pod: Json) -> None:
+        """Start the pod's process, or say once why not; a part of a card that is still another's is waited for."""
+        guest = self._guests[pod["spec"]["nodeName"]]
+        try:
+            if (why := pods.refusal(pod, ray_ip=self._machine.ray_ip)) is not None:
+                raise slots.Unfit(why)
+            taken = {part for holder, part in self._parts.items() if holder in self._workers}
+            slot = slots.slot(pod, guest.card, card_uuid(guest.card_index), taken)
+        except slots.Unfit as refused:
+            self._write_status(pod, pods.status(Stage.REFUSED, ip=self._ip(pod), now=_now(), message=str(refused)))
             self._refused.add(uid)
+            return
+        if slot is not None:
+            self._parts[uid] = slot.part
+            self._workers[uid] = self._launch(pod, slot.environment)
+            self._report(pod, self._workers[uid])
 
     def _report(self, pod: Json, worker: Worker) -> None:
         """Tell the API where the worker is, if it does not know."""
@@ -207,27 +235,19 @@ class Kubelet:
             self._write_status(pod, pods.status(worker.stage, ip=worker.ip, now=_now(), restarts=worker.restarts))
             worker.reported = known
 
-    def _launch(self, pod: Json) -> Worker:
-        machine, name, node = self._machine, pod["metadata"]["name"], pod["spec"]["nodeName"]
-        card, ip = self._guests[node].card, self._ip(pod)
-        slot_id = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_SLOT, f"{node}/0")
+    def _launch(self, pod: Json, slot_environment: Mapping[str, str]) -> Worker:
+        machine, name, guest = self._machine, pod["metadata"]["name"], self._guests[pod["spec"]["nodeName"]]
+        ip = self._ip(pod)
         environment = {
+            **slot_environment,
             names.ENV_WORKER: name,
-            names.ENV_SLOT_ID: slot_id,
-            names.ENV_SLOT_PROFILE: card.profile,
-            names.ENV_SLOT_UNITS: str(card.shape.units),
-            names.ENV_SLOT_FRAMEBUFFER_MIB: str(card.shape.framebuffer_mib),
-            names.ENV_SLOT_MOST_PER_GPU: str(card.shape.most_per_gpu),
-            names.ENV_SLOT_POLICY: str(card.policy),
             names.ENV_DEVICE_KIND: "emulated",
-            names.ENV_VISIBLE_DEVICES: slot_uuid(slot_id),
-            names.ENV_EMULATOR_SOCKET: str(machine.scratch / f"gpu-{self._guests[node].card_index}.sock"),
+            names.ENV_EMULATOR_SOCKET: str(machine.scratch / f"gpu-{guest.card_index}.sock"),
             names.ENV_EMULATED_COST_RATIO: str(machine.fleet.cost_ratio),
             names.ENV_METRICS_ADDRESS: f"{ip}:{WORKER_METRICS_PORT}",
         }
-        ray = pods.ray_command(
-            pod, ray=machine.ray, ray_ip=machine.ray_ip, slot_label=card.profile, scratch=machine.scratch
-        )
+        label = guest.card.shape.label
+        ray = pods.ray_command(pod, ray=machine.ray, ray_ip=machine.ray_ip, slot_label=label, scratch=machine.scratch)
         command = Command(name=name, arguments=[*CONTAINER, *ray], environment=environment)
         return Worker.launch(command, ip, machine.children)
 

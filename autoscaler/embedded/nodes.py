@@ -10,6 +10,7 @@ from pathlib import Path
 from autoscaler.adapters.ray_serve import RayServe
 from autoscaler.embedded import fleet
 from autoscaler.embedded.addresses import RAY_HOST
+from autoscaler.embedded.extension import Extension
 from autoscaler.embedded.guard import end_descendants
 from autoscaler.embedded.kubelet import Kubelet, Machine
 from autoscaler.embedded.processes import Children
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ray-url", required=True, help="Ray's dashboard")
     parser.add_argument("--ray-token-file", type=Path, required=True)
     parser.add_argument("--namespace", default="default")
+    parser.add_argument("--extender-url", help="the scheduler extender, for pods that ask for units of a card")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -35,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     machine = Machine(
         fleet=fleet.load(options.fleet), scratch=options.scratch, ray_ip=RAY_HOST, children=Children(options.logs)
     )
-    scheduler, kubelet = Scheduler(client), Kubelet(client, serving, machine)
+    extension = Extension(options.extender_url) if options.extender_url else None
+    scheduler, kubelet = Scheduler(client, extension), Kubelet(client, serving, machine)
     threading.Thread(target=scheduler.run, daemon=True).start()
 
     def stop(*_: object) -> None:

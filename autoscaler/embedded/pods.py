@@ -7,7 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from vgpu.core import names
+from vgpu.core import allocation, names
+from vgpu.core.share import UNITS_PER_GPU
+from vgpu.core.slot_type import Fraction, SlotType, parse_slot_type
 
 Json = dict[str, Any]
 
@@ -26,16 +28,21 @@ class Stage(StrEnum):
 
 
 def pool_manifest(name: str, *, namespace: str, slot_label: str, replicas: int, ray_address: str) -> Json:
-    """A worker pool: a Deployment whose pods each hold one slot of one type and run one Ray node."""
+    """A worker pool: a Deployment whose pods each hold one slot of one type and run one Ray node.
+
+    A slot of a profile is a node that has one; a fraction is units of any card, and reaches the container as
+    environment once it is decided which.
+    """
+    shape = parse_slot_type(slot_label)
     labels = {names.LABEL_POOL: name, "app.kubernetes.io/name": "vgpu-serve", "app.kubernetes.io/component": "worker"}
     container = {
         "name": WORKER_CONTAINER,
         "image": IMAGE,
         "command": ["ray", "start", f"--address={ray_address}", "--block"],
-        "resources": {"limits": {names.RESOURCE_GPU: "1"}, "requests": {names.RESOURCE_GPU: "1"}},
+        **_slot(shape),
     }
     spec = {
-        "nodeSelector": {names.LABEL_PROFILE: slot_label},
+        **({} if isinstance(shape, Fraction) else {"nodeSelector": {names.LABEL_PROFILE: slot_label}}),
         # Longer than Ray's own drain plus a replica's graceful stop: a shorter one would kill what it still answers.
         "terminationGracePeriodSeconds": GRACE_S,
         "containers": [container],
@@ -50,6 +57,14 @@ def pool_manifest(name: str, *, namespace: str, slot_label: str, replicas: int, 
             "template": {"metadata": {"labels": labels}, "spec": spec},
         },
     }
+
+
+def _slot(shape: SlotType) -> Json:
+    """What a worker's container asks for, and how it hears what it got."""
+    if not isinstance(shape, Fraction):
+        return {"resources": {"limits": {names.RESOURCE_GPU: "1"}, "requests": {names.RESOURCE_GPU: "1"}}}
+    amount = {names.RESOURCE_VGPU: str(shape.units)}
+    return {"resources": {"limits": amount, "requests": amount}, "env": allocation.environment(WORKER_CONTAINER)}
 
 
 def refusal(pod: Json, *, ray_ip: str) -> str | None:
@@ -100,9 +115,11 @@ def node_address(node_index: int) -> str:
     return f"127.{1 + node_index}.0.1"
 
 
-def node_status(node_index: int, now: str, version: str) -> Json:
-    """A node that is up, with one slot."""
+def node_status(node_index: int, now: str, version: str, *, parts: int = 0) -> Json:
+    """A node that is up, with one slot; or with a card that is shared in so many parts."""
     amounts = {names.RESOURCE_GPU: "1", "pods": "1"}
+    if parts:
+        amounts = {names.RESOURCE_VGPU: str(UNITS_PER_GPU), "pods": str(parts)}
     return {
         "capacity": amounts,
         "allocatable": amounts,
@@ -116,7 +133,10 @@ def node_status(node_index: int, now: str, version: str) -> Json:
                 "lastHeartbeatTime": now,
             }
         ],
-        "nodeInfo": {"kubeletVersion": version, "osImage": "emulated vGPU guest"},
+        "nodeInfo": {
+            "kubeletVersion": version,
+            "osImage": "emulated node with a card of its own" if parts else "emulated vGPU guest",
+        },
     }
 
 

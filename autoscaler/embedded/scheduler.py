@@ -1,13 +1,15 @@
 """Binds worker pods to slots: the embedded stand-in for kube-scheduler.
 
 Which slot is decided by `vgpu.core.packing`, the same code that the autoscaler plans with. The pool's preferred nodes
-come first, in their order; the rest is best fit.
+come first, in their order; the rest is best fit. Pods that ask for units of a card go to the extender, over HTTP, as
+kube-scheduler hands them to it.
 """
 
 import logging
 import threading
 from collections.abc import Mapping, Sequence
 
+from autoscaler.embedded.extension import ExtenderFailed, Extension
 from vgpu.adapters import kube
 from vgpu.adapters.kube_verbs import Json, Selection
 from vgpu.adapters.kube_watch import Reflector
@@ -49,11 +51,32 @@ def choose(pod: Json, inventory: Inventory, labels: Labels, preferred_nodes: Seq
     return f"0/{len(inventory.nodes)} nodes are available ({reasons})"
 
 
+def asks_for_units(pod: Json) -> bool:
+    """Whether the extender manages what the pod asks for."""
+    spec = pod["spec"]
+    asked = [
+        container.get("resources") or {}
+        for key in ("containers", "initContainers")
+        for container in spec.get(key) or ()
+    ]
+    return any(
+        names.RESOURCE_VGPU in (resources.get(kind) or {}) for resources in asked for kind in ("limits", "requests")
+    )
+
+
+def takes_pods(node: Json) -> bool:
+    """Ready and not cordoned."""
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    is_ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    return is_ready and not (node.get("spec") or {}).get("unschedulable", False)
+
+
 class Scheduler:
     """Binds what is not bound, each time a pod or node changes."""
 
-    def __init__(self, client: kube.Kube) -> None:
+    def __init__(self, client: kube.Kube, extension: Extension | None = None) -> None:
         self._client = client
+        self._extension = extension
         self._changed = threading.Event()
         self._stopped = threading.Event()
         self._refused: dict[str, str] = {}
@@ -94,10 +117,15 @@ class Scheduler:
                 self._schedule(pod)
             except (kube.Conflict, kube.NotFound) as error:
                 log.info("%s changed meanwhile: %s", objects.pod_key(pod), error)
+            except ExtenderFailed as error:
+                log.warning("%s: %s", objects.pod_key(pod), error)
 
     def _schedule(self, pod: Json) -> None:
         """Bind one pod, or say once, on the pod, why it waits."""
         nodes = self._client.list(kube.NODES)
+        if asks_for_units(pod):
+            self._extend(pod, nodes)
+            return
         inventory = objects.parse_inventory(nodes, self._client.list(kube.PODS)).inventory
         labels = {node["metadata"]["name"]: node["metadata"].get("labels") or {} for node in nodes}
         slot = choose(pod, inventory, labels, self._preferred_nodes(pod))
@@ -106,10 +134,38 @@ class Scheduler:
             annotations = {names.ANNOTATION_SLOT: slot.slot_id}
             self._client.bind_pod(name, namespace, node=slot.node, annotations=annotations, uid=uid)
             log.info("bound %s to %s", name, slot.slot_id)
-        elif self._refused.get(uid) != slot:
-            condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": slot}
+        else:
+            self._refuse(pod, slot)
+
+    def _extend(self, pod: Json, nodes: Sequence[Json]) -> None:
+        """Have the extender choose among the nodes that take pods, the preferred ones first, and bind."""
+        if self._extension is None:
+            self._refuse(pod, f"the pod asks for {names.RESOURCE_VGPU}, and no extender is configured for it")
+            return
+        selector = (pod["spec"].get("nodeSelector") or {}).items()
+        open_nodes = [
+            node["metadata"]["name"]
+            for node in nodes
+            if takes_pods(node) and selector <= (node["metadata"].get("labels") or {}).items()
+        ]
+        preferred = [node for node in self._preferred_nodes(pod) if node in open_nodes]
+        why: Mapping[str, str] = {}
+        for among in (preferred[:1], preferred, open_nodes):
+            passed, why = self._extension.filter(pod, among) if among else ((), why)
+            if passed:
+                self._extension.bind(pod, passed[0])
+                log.info("bound %s to %s by the extender", pod["metadata"]["name"], passed[0])
+                return
+        reasons = ", ".join(f"{node}: {reason}" for node, reason in sorted(why.items()))
+        self._refuse(pod, f"0/{len(nodes)} nodes are available ({reasons})")
+
+    def _refuse(self, pod: Json, message: str) -> None:
+        """Say once, on the pod, why it waits."""
+        name, namespace, uid = (pod["metadata"][key] for key in ("name", "namespace", "uid"))
+        if self._refused.get(uid) != message:
+            condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
             self._client.set_pod_status(name, namespace, {"conditions": [condition]})
-            self._refused[uid] = slot
+            self._refused[uid] = message
 
     def _preferred_nodes(self, pod: Json) -> tuple[str, ...]:
         """What the autoscaler wrote on the pool's Deployment."""

@@ -53,11 +53,12 @@ class Law(Protocol):
 
 def spec_of(world: World) -> FleetSpec:
     """What an operator would have written for this world: objectives, bounds and priorities; the rest is default."""
-    pool = PoolSpec(name=pool_name(world.profile.label), profile=world.profile)
+    pools = tuple(PoolSpec(name=pool_name(group.profile.label), profile=group.profile) for group in world.groups)
     models = tuple(
         ModelSpec(
             name=model.name,
-            pool=pool.name,
+            pool=pool_name(world.labels_of(model)[0]),
+            further_pools=tuple(map(pool_name, world.labels_of(model)[1:])),
             objective_p95_ms=model.objective_p95_ms,
             min_replicas=model.min_replicas,
             idle_s=model.idle_s,
@@ -67,7 +68,7 @@ def spec_of(world: World) -> FleetSpec:
         )
         for model in world.models
     )
-    return FleetSpec(pools=(pool,), models=models)
+    return FleetSpec(pools=pools, models=models)
 
 
 class Ours:
@@ -94,7 +95,8 @@ class Plain:
     """A law's counts, clamped to the model's bounds and carried out as a stock cluster does.
 
     Replica targets are set at once. Workers grow to the targets and shrink by those that hold no replica, as Ray's own
-    autoscaler removes idle nodes; nobody says where a worker should come or which replica should go.
+    autoscaler removes idle nodes; nobody says where a worker should come or which replica should go. Of several slot
+    types a model has the first.
     """
 
     def __init__(self, law: Law, *, remake: Callable[[], Law] | None = None) -> None:
@@ -107,8 +109,9 @@ class Plain:
         wanted = self._law.want(view)
         actions: list[Action] = []
         for pool in view.spec.pools:
-            seen = {m.name: _deployment(view, m.name) for m in view.spec.models_of(pool.name)}
-            targets = {m.name: _target(m, wanted, seen[m.name]) for m in view.spec.models_of(pool.name)}
+            models = [model for model in view.spec.models_of(pool.name) if model.pool == pool.name]
+            seen = {m.name: _deployment(view, m.name) for m in models}
+            targets = {m.name: _target(m, wanted, seen[m.name]) for m in models}
             actions += [
                 SetReplicas(model=name, before=deployment.target, count=target)
                 for name, target in targets.items()

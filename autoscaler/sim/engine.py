@@ -46,7 +46,7 @@ def fine_quantile_s(counts: NDArray[np.int64], quantile: float) -> float:
 
 
 class Engine:
-    """The data plane of a modelled fleet. Slots are numbered card * slots_per_card + i, models as in `world.models`.
+    """The data plane of a modelled fleet. Slots are numbered card * stride + i, models as in `world.models`.
 
     The arrays are views that change with `advance`; copy what you keep. Per slot, int64: answered, refused, failed
     (requests lost with a replica count for its model only, so this stays 0), batches, in_flight, queued (part of
@@ -200,11 +200,11 @@ def _new_state(world: World, arrivals: Mapping[str, NDArray[np.float64]], seed: 
     most_jobs = [tenant.max_waiting + 1 for tenant in world.foreign]
     state = State(
         slots=_slots(world, seed),
-        cards=np.zeros(world.cards, dtype=kernel.CARD),
+        cards=_cards(world),
         models=_models(world),
         tenants=_tenants(world),
         fleet=_fleet(world),
-        card_next_s=np.full(world.cards, np.inf),
+        card_next_s=np.full(world.card_count, np.inf),
         rings=np.zeros((world.slot_count, max(most_held + most_jobs))),
         members=np.full((models, world.slot_count), NOBODY, dtype=np.int64),
         arrivals_s=times_s,
@@ -253,6 +253,14 @@ def _slots(world: World, seed: int) -> NDArray[np.void]:
     return slots
 
 
+def _cards(world: World) -> NDArray[np.void]:
+    cards = np.zeros(world.card_count, dtype=kernel.CARD)
+    counts = [group.cards for group in world.groups]
+    cards["most_per_gpu"] = np.repeat([group.profile.most_per_gpu for group in world.groups], counts)
+    cards["engine_ratio"] = np.repeat([group.engine_ratio for group in world.groups], counts)
+    return cards
+
+
 def _models(world: World) -> NDArray[np.void]:
     models = np.zeros(len(world.models), dtype=kernel.MODEL)
     for row, model in enumerate(world.models):
@@ -286,8 +294,7 @@ def _phases(world: World) -> NDArray[np.float64]:
 def _fleet(world: World) -> NDArray[np.void]:
     fleet = np.zeros(1, dtype=kernel.FLEET)
     fleet["policy"] = _POLICY[world.policy]
-    fleet["most_per_gpu"] = world.profile.most_per_gpu
-    fleet["slots_per_card"] = world.slots_per_card
+    fleet["slots_per_card"] = world.stride
     fleet["switch_cost_ratio"] = world.switch_cost_ratio
     fleet["window_s"] = WINDOW_S
     return fleet

@@ -43,13 +43,13 @@ _SLOT = _record(
     "host_end_s host_ratio demand_s left_s next_job_s busy_from_s busy_s engine_s",
 )
 SLOT = np.dtype([*((name, _SLOT[name]) for name in _SLOT.names or ()), ("rng", "u8")])
-CARD = _record("attached", "served_s read_s share rate")
+CARD = _record("attached most_per_gpu", "served_s read_s share rate engine_ratio")
 MODEL = _record(
     "members max_batch max_queue offered answered within refused ingress_refused failed",
     "host_s engine_s per_item_s spread_sigma objective_s latency_sum_s",
 )
 TENANT = _record("phase max_waiting", "job_s")
-FLEET = _record("next_arrival choices policy most_per_gpu slots_per_card", "switch_cost_ratio window_s")
+FLEET = _record("next_arrival choices policy slots_per_card", "switch_cost_ratio window_s")
 
 
 class State(NamedTuple):
@@ -167,7 +167,7 @@ def reschedule(state: State, card: int, now_s: float) -> None:
         if fleet.policy == EQUAL_SHARE:
             sharers = shared.attached
         elif fleet.policy == FIXED_SHARE:
-            sharers = fleet.most_per_gpu
+            sharers = shared.most_per_gpu
         shared.share = 1.0 / sharers
         shared.rate = shared.share / (1.0 + fleet.switch_cost_ratio * (at_work - 1))
         next_s = min(next_s, now_s + max(least_s, 0.0) / shared.rate)
@@ -190,7 +190,8 @@ def _begin(state: State, index: int, now_s: float) -> None:
     slot.queued -= slot.batch
     factor = _spread(state, index, model.spread_sigma)
     slot.host_end_s = now_s + model.host_s * factor * slot.host_ratio
-    slot.demand_s = (model.engine_s + model.per_item_s * (slot.batch - 1)) * factor
+    card = state.cards[index // state.fleet[0].slots_per_card]
+    slot.demand_s = (model.engine_s + model.per_item_s * (slot.batch - 1)) * factor * card.engine_ratio
     slot.phase = HOST
 
 

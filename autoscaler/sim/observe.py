@@ -42,6 +42,7 @@ from autoscaler.sim.faults import (
     Span,
 )
 from autoscaler.sim.fleet import Fleet
+from autoscaler.sim.pods import Pool
 from autoscaler.sim.world import World
 from vgpu.core.inventory import Inventory
 
@@ -81,15 +82,16 @@ class Observer:
         self._slots_missing = _of_kind(faults, SlotReadingsMissing)
         self._away = _of_kind(faults, ApiAway)
         self._edges_s = edges_of(self._world)
-        self._slot_ids = [f"{self._world.node_name(slot)}/0" for slot in range(self._world.slot_count)]
+        self._slots = list(self._world.slots)
+        self._slot_ids = {slot: f"{self._world.node_name(slot)}/0" for slot in self._slots}
         self._engine_s = engine.engine_s.copy()
         self._sampled_s = engine.now_s
         self._stuck: dict[str, ReplicaSample] = {}
         self._rounds: deque[_Scraped] = deque()
         self._replicas_seen: dict[str, _Seen] = {}
-        self._workers_seen: tuple[int, tuple[WorkerSeen, ...]] = (-1, ())
-        self._pool_seen = self._see_pool(engine.now_s)
-        self._inventory_seen = fleet.pool.inventory()
+        self._workers_seen: dict[str, tuple[int, tuple[WorkerSeen, ...]]] = {}
+        self._pools_seen = self._see_pools(engine.now_s)
+        self._inventory_seen = fleet.inventory()
 
     def is_api_away(self, at_s: float) -> bool:
         return any(fault.covers(at_s) for fault in self._away)
@@ -113,17 +115,17 @@ class Observer:
             # As the loop does: what it read last, and no reading of a slot, for who holds which may have changed.
             slots = ()
             gaps = [
-                _gap(Source.POOL, self._pool_seen.pool),
-                *(_gap(Source.SLOT, slot_id) for slot_id in self._slot_ids),
+                *(_gap(Source.POOL, pool.pool) for pool in self._pools_seen),
+                *(_gap(Source.SLOT, slot_id) for slot_id in self._slot_ids.values()),
             ]
             missing = (*gaps, *missing)
         else:
-            self._pool_seen = self._see_pool(now_s)
-            self._inventory_seen = self._fleet.pool.inventory()
+            self._pools_seen = self._see_pools(now_s)
+            self._inventory_seen = self._fleet.inventory()
         seen = Observation(
             replicas=scraped.replicas,
             deployments=tuple(self._see_deployment(deployment, now_s) for deployment in self._fleet.deployments),
-            pools=(self._pool_seen,),
+            pools=self._pools_seen,
             slots=slots,
             ingress=scraped.ingress,
             missing=missing,
@@ -133,7 +135,7 @@ class Observer:
     def _sample_replicas(self, now_s: float, missing: list[Missing]) -> tuple[ReplicaSample, ...]:
         engine, running = self._engine, self._fleet.running()
         if self.is_api_away(now_s):
-            known = {worker.pod for worker in self._pool_seen.workers if worker.ready or worker.draining}
+            known = {w.pod for pool in self._pools_seen for w in pool.workers if w.ready or w.draining}
             running = [replica for replica in running if replica.worker is not None and replica.worker.pod in known]
         slots = [replica.slot for replica in running]
         columns = zip(
@@ -190,23 +192,23 @@ class Observer:
         """Each slot's engine time since the last sample; without time between the two there is nothing to read."""
         over_s = now_s - self._sampled_s
         if over_s <= 0:
-            missing += [_gap(Source.SLOT, slot_id, MissingReason.NOT_SEEN) for slot_id in self._slot_ids]
+            missing += [_gap(Source.SLOT, slot_id, MissingReason.NOT_SEEN) for slot_id in self._slot_ids.values()]
             return ()
-        ratios = np.clip((self._engine.engine_s - self._engine_s) / over_s, 0.0, 1.0).tolist()
+        ratios = np.clip((self._engine.engine_s - self._engine_s)[self._slots] / over_s, 0.0, 1.0).tolist()
         self._engine_s = self._engine.engine_s.copy()
         self._sampled_s = now_s
         if self._garbage or self._slots_missing:
             return self._disturbed_slots(ratios, now_s, missing)
         return tuple(
             SlotReading(slot_id=slot_id, at_s=now_s, busy_ratio=ratio)
-            for slot_id, ratio in zip(self._slot_ids, ratios, strict=True)
+            for slot_id, ratio in zip(self._slot_ids.values(), ratios, strict=True)
         )
 
     def _disturbed_slots(
         self, ratios: Sequence[float], now_s: float, missing: list[Missing]
     ) -> tuple[SlotReading, ...]:
         readings = []
-        for slot_id, true_ratio in zip(self._slot_ids, ratios, strict=True):
+        for slot_id, true_ratio in zip(self._slot_ids.values(), ratios, strict=True):
             garbage = _hit(self._garbage, slot_id, now_s, self._seed)
             ratio = true_ratio if garbage is None else garbage.busy_ratio
             if _hit(self._slots_missing, slot_id, now_s, self._seed) is not None:
@@ -227,9 +229,12 @@ class Observer:
             self._replicas_seen[name] = (deployment.changes, replicas)
         return DeploymentSeen(model=name, at_s=now_s, target=deployment.target, replicas=replicas)
 
-    def _see_pool(self, now_s: float) -> PoolSeen:
-        pool = self._fleet.pool
-        if self._workers_seen[0] != pool.changes:
+    def _see_pools(self, now_s: float) -> tuple[PoolSeen, ...]:
+        return tuple(self._see_pool(pool, now_s) for pool in self._fleet.pools)
+
+    def _see_pool(self, pool: Pool, now_s: float) -> PoolSeen:
+        changes, workers = self._workers_seen.get(pool.name, (-1, ()))
+        if changes != pool.changes:
             workers = tuple(
                 WorkerSeen(
                     pod=worker.pod,
@@ -240,8 +245,8 @@ class Observer:
                 )
                 for worker in pool.workers
             )
-            self._workers_seen = (pool.changes, workers)
-        return PoolSeen(pool=pool.name, at_s=now_s, wanted=pool.wanted, workers=self._workers_seen[1])
+            self._workers_seen[pool.name] = (pool.changes, workers)
+        return PoolSeen(pool=pool.name, at_s=now_s, wanted=pool.wanted, workers=workers)
 
 
 def _see_replica(replica: Replica) -> ReplicaSeen:

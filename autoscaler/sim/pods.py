@@ -1,4 +1,4 @@
-"""One worker pool of a modelled fleet: a Deployment's size, its pods, and the scheduler that gives them slots.
+"""The worker pools of a modelled fleet: each a Deployment's size, its pods, and the scheduler that gives them slots.
 
 Level-triggered like the real parts: `step` compares the size with the pods there are. A pod goes pending, bound,
 ready; a deleted one keeps its slot for `TERMINATION_S`. A slot counts from the binding until the pod is gone.
@@ -52,10 +52,14 @@ class Worker:
 
 
 class Pool:
-    """The worker pods of one world; all are of its one slot type."""
+    """The worker pods of one slot type of a world."""
 
-    def __init__(self, world: World, engine: Engine, *, seed: int, never_start: Sequence[PodsNeverStart] = ()) -> None:
-        self.name = pool_name(world.profile.label)
+    def __init__(
+        self, world: World, engine: Engine, *, place: int = 0, seed: int, never_start: Sequence[PodsNeverStart] = ()
+    ) -> None:
+        """`place` is that of the pool's cards in `world.groups`."""
+        self.profile = world.groups[place].profile
+        self.name = pool_name(self.profile.label)
         self.wanted = 0
         self.workers: list[Worker] = []
         """In the order of their creation."""
@@ -63,11 +67,13 @@ class Pool:
         """Grows with whatever can be seen of the pool; a picture with the same number is still true."""
         self._world = world
         self._engine = engine
-        self._rng = np.random.default_rng((seed, 1))
+        self._rng = np.random.default_rng((seed, 1, place) if place else (seed, 1))
         self._never_start = never_start
         self._preferred: tuple[str, ...] = ()
-        self._slot_of_node = {world.node_name(slot): slot for slot in world.own_slots}
-        self._free = list(world.own_slots)
+        self._slots = world.slots_of(place)
+        self._foreign = frozenset(world.foreign_slots)
+        self._free = [slot for slot in self._slots if slot not in self._foreign]
+        self._slot_of_node = {world.node_name(slot): slot for slot in self._free}
         self._made = 0
         self._slot_seconds = 0.0
         self._inventory: Inventory | None = None
@@ -75,6 +81,11 @@ class Pool:
     @property
     def live(self) -> list[Worker]:
         return [worker for worker in self.workers if not worker.deleting]
+
+    @property
+    def free_count(self) -> int:
+        """Slots that nobody holds."""
+        return len(self._free)
 
     def resize(
         self, count: int, *, preferred_nodes: Sequence[str], victims: Sequence[str], now_s: float
@@ -143,18 +154,18 @@ class Pool:
         return self._slot_seconds + sum(now_s - worker.bound_s for worker in self.workers if worker.slot is not None)
 
     def inventory(self) -> Inventory:
-        """Nodes, slots and who holds them."""
+        """The pool's nodes, their slots and who holds them."""
         if self._inventory is None:
-            holders = {slot: f"default/foreign-{self._world.card_of(slot)}" for slot in self._world.foreign_slots}
+            holders = {slot: f"default/foreign-{self._world.card_of(slot)}" for slot in self._foreign}
             holders |= {worker.slot: worker.pod for worker in self.workers if worker.slot is not None}
-            nodes = tuple(self._node(slot, holders.get(slot)) for slot in range(self._world.slot_count))
+            nodes = tuple(self._node(slot, holders.get(slot)) for slot in self._slots)
             self._inventory = Inventory(nodes=nodes)
         return self._inventory
 
     def _node(self, slot: int, holder: str | None) -> Node:
         world, name = self._world, self._world.node_name(slot)
-        gpu = Gpu(uuid=world.gpu_uuid(slot), framebuffer_mib=world.profile.board_framebuffer_mib, policy=world.policy)
-        there = Slot(node=name, index=0, profile=world.profile, gpu=gpu, holder=holder)
+        gpu = Gpu(uuid=world.gpu_uuid(slot), framebuffer_mib=self.profile.board_framebuffer_mib, policy=world.policy)
+        there = Slot(node=name, index=0, profile=self.profile, gpu=gpu, holder=holder)
         return Node(name=name, ready=True, schedulable=True, slots=(there,))
 
     def _create(self, now_s: float) -> None:

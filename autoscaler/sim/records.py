@@ -1,4 +1,4 @@
-"""Parsed JSON or YAML -> records, by the types their fields declare; the way back of `decision.as_json_value`.
+"""Parsed JSON or YAML -> records, by the types their fields declare; the way back of `plain.as_json_value`.
 
 One decoder for every frozen record: a dataclass is a mapping of its fields, and what its fields say decides the rest. A
 key that no field has is refused, for a misspelt or renamed one must not be mistaken for a default.

@@ -123,7 +123,7 @@ def document(study: Study, sweeps: Sequence[Sweep], summary: Summary | None) -> 
 def describe(world: World) -> dict[str, Any]:
     """A fleet in a few numbers."""
     return {
-        "cards": world.cards,
+        "cards": world.card_count,
         "slots_per_card": world.slots_per_card,
         "slots_of_ours": len(world.own_slots),
         "slot_label": world.slot_label,

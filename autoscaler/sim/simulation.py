@@ -83,6 +83,8 @@ class Outcome(Service):
     changes: int
     """How often the controller gave a model another target."""
     changes_per_hour: float
+    card_hours: float
+    """The same in cards: each slot as the part of its card that it is."""
     killed: int
     """Replicas whose worker was deleted or lost while they lived in it, over the whole run."""
 
@@ -208,6 +210,7 @@ class _Book:
         self._p95_ms = np.full(size, math.nan)
         self._p95_all_ms = np.full(len(ends_s), math.nan)
         self._slot_seconds = np.zeros(len(ends_s))
+        self._card_seconds = np.zeros(len(ends_s))
         self._lost = np.zeros((2, *size), dtype=np.int64)
         """Refused and failed so far."""
         self._changes = np.zeros(len(ends_s), dtype=np.int64)
@@ -224,7 +227,8 @@ class _Book:
             self._p95_ms[row, place] = _quantile_ms(engine.fine[row] - self._fine[row], 0.95)
         self._p95_all_ms[place] = _quantile_ms((engine.fine - self._fine).sum(axis=0), 0.95)
         self._fine = engine.fine.copy()
-        self._slot_seconds[place] = fleet.pool.slot_seconds(engine.now_s)
+        self._slot_seconds[place] = fleet.slot_seconds(engine.now_s)
+        self._card_seconds[place] = fleet.card_seconds(engine.now_s)
         self._lost[:, :, place] = engine.refused_m, engine.failed_m
         self._changes[place] = fleet.target_changes
         if is_counted_from:
@@ -249,6 +253,7 @@ class _Book:
             slot_hours=float(self._slot_seconds[-1] - self._slot_seconds[counted_from]) / S_PER_HOUR,
             changes=changes,
             changes_per_hour=changes * S_PER_HOUR / span_s,
+            card_hours=float(self._card_seconds[-1] - self._card_seconds[counted_from]) / S_PER_HOUR,
             killed=self._fleet.killed,
         )
 

@@ -88,6 +88,8 @@ class SimModel:
     """None: as many as there are slots that no foreign tenant holds."""
     start_replicas: int = 1
     priority: int = 0
+    slots: tuple[str, ...] = ()
+    """Slot types in which its replicas may live; empty: that of the world's first cards."""
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -141,31 +143,21 @@ class Foreign:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """A fleet of equal cards, each cut into equal time-sliced slots, one guest node per slot."""
+class Cards:
+    """Equal cards, each cut into equal time-sliced slots, one guest node per slot."""
 
-    models: tuple[SimModel, ...]
-    cards: int = 8
-    slots_per_card: int = 4
-    slot_label: str = "v100d-8q-8GB"
-    """The slot type; V100D is the 32 GB V100, of which four 8 GB slots are cut."""
-    policy: SchedulerPolicy = SchedulerPolicy.BEST_EFFORT
-    foreign: tuple[Foreign, ...] = ()
-    switch_cost_ratio: float = 0.04
-    """The engine runs 1 + switch_cost_ratio * (slots at work - 1) times slower when several slots share it."""
-    metric_age_s: float = 1.0
-    """How old what a controller sees is."""
+    cards: int
+    slots_per_card: int
+    slot_label: str
+    engine_ratio: float = 1.0
+    """Engine time of a batch here over that on the world's first cards: 2 is half as fast."""
 
     def __post_init__(self) -> None:
         _at_least(1, cards=self.cards, slots_per_card=self.slots_per_card)
-        _at_least(0, switch_cost_ratio=self.switch_cost_ratio, metric_age_s=self.metric_age_s)
-        self._check_slot_type()
-        self._check_foreign()
-        self._check_models()
-
-    def _check_slot_type(self) -> None:
+        if not (math.isfinite(self.engine_ratio) and self.engine_ratio > 0):
+            raise ValueError(f"engine_ratio is {self.engine_ratio}; a finite number above 0")
         try:
-            profile = parse_profile(self.slot_label)
+            profile = self.profile
         except ProfileError as error:
             raise ValueError(f"slot_label is {self.slot_label!r}: {error}") from None
         if profile.mig_slices is not None:
@@ -178,14 +170,50 @@ class World:
                 f"slot_label {self.slot_label!r}, so name a smaller profile or fewer slots"
             )
 
+    @property
+    def profile(self) -> Profile:
+        return parse_profile(self.slot_label)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """A fleet of equal cards, each cut into equal time-sliced slots, one guest node per slot; and further such cards
+    of other slot types. Slots are numbered as if every card had as many as the one that is cut most finely."""
+
+    models: tuple[SimModel, ...]
+    cards: int = 8
+    slots_per_card: int = 4
+    slot_label: str = "v100d-8q-8GB"
+    """The slot type; V100D is the 32 GB V100, of which four 8 GB slots are cut."""
+    policy: SchedulerPolicy = SchedulerPolicy.BEST_EFFORT
+    foreign: tuple[Foreign, ...] = ()
+    switch_cost_ratio: float = 0.04
+    """The engine runs 1 + switch_cost_ratio * (slots at work - 1) times slower when several slots share it."""
+    metric_age_s: float = 1.0
+    """How old what a controller sees is."""
+    further: tuple[Cards, ...] = ()
+    """Cards of other slot types, numbered after the first."""
+
+    def __post_init__(self) -> None:
+        _at_least(0, switch_cost_ratio=self.switch_cost_ratio, metric_age_s=self.metric_age_s)
+        self._check_slot_types()
+        self._check_foreign()
+        self._check_models()
+
+    def _check_slot_types(self) -> None:
+        labels = [group.profile.label for group in self.groups]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"slot types are {', '.join(labels)}; each of them once")
+
     def _check_foreign(self) -> None:
         for tenant in self.foreign:
-            if tenant.card >= self.cards:
-                raise ValueError(f"foreign is on card {tenant.card}; cards are 0 to {self.cards - 1}")
+            if tenant.card >= self.card_count:
+                raise ValueError(f"foreign is on card {tenant.card}; cards are 0 to {self.card_count - 1}")
         for card in {tenant.card for tenant in self.foreign}:
             count = sum(tenant.card == card for tenant in self.foreign)
-            if count > self.slots_per_card:
-                raise ValueError(f"foreign has {count} tenants on card {card}, which has {self.slots_per_card} slots")
+            slots = self._group_of(card).slots_per_card
+            if count > slots:
+                raise ValueError(f"foreign has {count} tenants on card {card}, which has {slots} slots")
 
     def _check_models(self) -> None:
         names = [model.name for model in self.models]
@@ -193,46 +221,101 @@ class World:
             raise ValueError("models is empty; a fleet serves at least one model")
         if len(set(names)) < len(names):
             raise ValueError(f"models is {', '.join(names)}; each name once")
+        labels = [group.profile.label for group in self.groups]
+        for model in self.models:
+            if unknown := [label for label in model.slots if label not in labels]:
+                raise ValueError(
+                    f"slots of model {model.name!r} is {', '.join(model.slots)}; {', '.join(unknown)} is none of "
+                    f"this world's slot types: {', '.join(labels)}"
+                )
+            if len(set(model.slots)) < len(model.slots):
+                raise ValueError(f"slots of model {model.name!r} is {', '.join(model.slots)}; each slot type once")
         start = sum(model.start_replicas for model in self.models)
         if start > len(self.own_slots):
             raise ValueError(f"start_replicas of all models is {start}; {len(self.own_slots)} slots are ours")
 
     @property
     def profile(self) -> Profile:
+        """Of the first cards."""
         return parse_profile(self.slot_label)
 
     @property
+    def groups(self) -> tuple[Cards, ...]:
+        """All cards, the first ones first."""
+        first = Cards(cards=self.cards, slots_per_card=self.slots_per_card, slot_label=self.slot_label)
+        return (first, *self.further)
+
+    @property
+    def card_count(self) -> int:
+        return self.cards + sum(group.cards for group in self.further)
+
+    @property
+    def stride(self) -> int:
+        """From one card's first slot to the next one's: the most slots that a card has."""
+        return max([self.slots_per_card, *(group.slots_per_card for group in self.further)])
+
+    @property
     def slot_count(self) -> int:
-        return self.cards * self.slots_per_card
+        """How many numbers slots have; where cards are cut differently some numbers are no slot's."""
+        return self.card_count * self.stride
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """Every slot there is, rising."""
+        return tuple(slot for place in range(len(self.groups)) for slot in self.slots_of(place))
+
+    def slots_of(self, place: int) -> tuple[int, ...]:
+        """The slots of `groups[place]`, rising."""
+        groups, stride = self.groups, self.stride
+        first = sum(group.cards for group in groups[:place])
+        cards = range(first, first + groups[place].cards)
+        return tuple(card * stride + index for card in cards for index in range(groups[place].slots_per_card))
 
     @property
     def foreign_slots(self) -> tuple[int, ...]:
         """The slot of each foreign tenant, in the order of `foreign`: the last free one of its card."""
-        taken = [0] * self.cards
+        taken = [0] * self.card_count
         slots = []
         for tenant in self.foreign:
             taken[tenant.card] += 1
-            slots.append((tenant.card + 1) * self.slots_per_card - taken[tenant.card])
+            last = tenant.card * self.stride + self._group_of(tenant.card).slots_per_card
+            slots.append(last - taken[tenant.card])
         return tuple(slots)
 
     @property
     def own_slots(self) -> tuple[int, ...]:
         """The slots that no foreign tenant holds, rising."""
-        return tuple(sorted(set(range(self.slot_count)) - set(self.foreign_slots)))
+        return tuple(sorted(set(self.slots) - set(self.foreign_slots)))
+
+    def labels_of(self, model: SimModel) -> tuple[str, ...]:
+        """The slot types in which the replicas of `model` may live."""
+        return model.slots or (self.profile.label,)
 
     def card_of(self, slot: int) -> int:
-        return slot // self.slots_per_card
+        return slot // self.stride
+
+    def _group_of(self, card: int) -> Cards:
+        for group in self.groups:
+            if card < group.cards:
+                return group
+            card -= group.cards
+        raise ValueError(f"card is {card + self.card_count}; cards are 0 to {self.card_count - 1}")
 
     def node_name(self, slot: int) -> str:
         """The Kubernetes node (a guest with one slot) that offers `slot`."""
-        return f"gpu{self.card_of(slot):03d}-vm{slot % self.slots_per_card}"
+        return f"gpu{self.card_of(slot):03d}-vm{slot % self.stride}"
 
     def gpu_uuid(self, slot: int) -> str:
         return f"GPU-{self.card_of(slot):03d}"
 
     def most_replicas(self, model: SimModel) -> int:
-        """The most replicas `model` may have: its own limit or all our slots, whichever is less."""
-        return min(model.max_replicas or len(self.own_slots), len(self.own_slots))
+        """The most replicas `model` may have: its own limit or all our slots of its types, whichever is less."""
+        labels = self.labels_of(model)
+        places = [place for place, group in enumerate(self.groups) if group.profile.label in labels]
+        slots = sum(len(self.slots_of(place)) for place in places)
+        foreign = set(self.foreign_slots)
+        slots -= sum(slot in foreign for place in places for slot in self.slots_of(place))
+        return min(model.max_replicas or slots, slots)
 
     def model_index(self, name: str) -> int:
         """The place of model `name` in `models`; ValueError when there is none."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from autoscaler.core.decision import as_json_value
+from autoscaler.core.plain import as_json_value
 from autoscaler.refusal import Refused
 from autoscaler.sim.records import Undecodable, decode
 from autoscaler.sim.world import SimModel, World, default_world
@@ -76,7 +76,12 @@ def with_service(model: SimModel, *, solo_ms: float | None, engine_ratio: float 
 
 
 def without_interference(world: World) -> World:
-    """As many slots of ours, each a whole card that nobody else is on: where a replica is placed changes nothing."""
+    """As many slots of ours, each a whole card that nobody else is on: where a replica is placed changes nothing.
+
+    Raises `Refused` for a fleet of several slot types.
+    """
+    if world.further:
+        raise Refused("a fleet of several slot types has its cards as it says them; leave --no-interference out")
     profile = world.profile
     whole_card = Profile(board=profile.board, gigabytes=profile.board_gigabytes, series=profile.series)
     return replace(world, cards=len(world.own_slots), slots_per_card=1, foreign=(), slot_label=whole_card.label)

@@ -93,8 +93,8 @@ class System:
         return path.exists() and "url" in json.loads(path.read_text() or "{}")
 
 
-def start(directory: Path, models: str = MODELS) -> System:
-    """Start `up`; returns at once."""
+def start(directory: Path, models: str = MODELS, *options: str) -> System:
+    """Start `up` with further options; returns at once."""
     directory.mkdir(parents=True, exist_ok=True)
     file, log = directory / "models.yaml", directory / "up.log"
     file.write_text(models)
@@ -103,7 +103,7 @@ def start(directory: Path, models: str = MODELS) -> System:
     command = [
         str(BIN / "vgpu-serve"), "up", "--models", str(file), "--run-dir", str(run_directory),
         "--http-port", str(ports.http), "--api-port", str(ports.api),
-        "--dashboard-port", str(ports.dashboard), "--autoscaler-port", str(ports.autoscaler),
+        "--dashboard-port", str(ports.dashboard), "--autoscaler-port", str(ports.autoscaler), *options,
     ]  # fmt: skip
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)

@@ -177,12 +177,16 @@ def test_a_packer_chooses_what_place_would_choose_need_after_need(random: Random
         profile = parse_profile(random.choice(("v100-4q-4GB", "v100-4q-4GB", "v100-2q-2GB")))
         count, each = random.randint(1, 4), random.choice((0.0, 0.1, 0.25))
         refused = {gpu for gpu in crowding if random.random() < 0.3}
-        found = packer.place(
-            profile,
-            count,
-            price=lambda grade, each=each: grade[0] + grade[1] * each,
-            accept=lambda gpu, refused=refused: gpu not in refused,
-        )
+
+        def price(grade: packing.Grade, each: float = each) -> float:
+            return grade[0] + grade[1] * each
+
+        def accept(gpu: str, refused: set[str] = refused) -> bool:
+            return gpu not in refused
+
+        first = packer.best(profile, price=price, accept=accept)
+        found = packer.place(profile, count, price=price, accept=accept)
+        assert first == (found.slots[0].gpu_key if found.slots else None)
         expected = place(
             stock,
             profile,

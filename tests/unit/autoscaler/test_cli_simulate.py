@@ -144,6 +144,20 @@ def test_what_cannot_be_simulated_is_refused(
     assert said in told.err
 
 
+def test_a_fleet_of_several_slot_types_is_for_ours_and_a_given_scale(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"cards": 1, "slots_per_card": 4, "slot_label": "t4-4q-4GB", "engine_ratio": 1.5}
+    world = tmp_path / "types.yaml"
+    world.write_text(yaml.safe_dump({"cards": 1, "foreign": [], "further": [small]}))
+    given = ("simulate", "--world", str(world), "--shape", "step", "--span-s", "120", "--jobs", "1", "--seeds", "1")
+    assert run(*given, "--scale", "0.1", monkeypatch=monkeypatch) == 0
+    assert "8 slots of 2 cards" in capsys.readouterr().out
+    for more in ((), ("--scale", "0.1", "--policy", "static"), ("--scale", "0.1", "--compare")):
+        assert run(*given, *more, monkeypatch=monkeypatch) == 2
+        assert "a fleet of several slot types takes the policy ours alone" in capsys.readouterr().err
+
+
 def test_a_result_that_cannot_be_written_is_said(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,7 @@ def test_a_model_may_be_left_without_a_replica() -> None:
 
 
 def test_a_field_of_the_specification_is_a_key_of_the_file() -> None:
-    derived = {"name", "pool", "objective_p95_ms", "max_batch_size"}
+    derived = {"name", "pool", "further_pools", "objective_p95_ms", "max_batch_size"}
     assert set(config.AutoscalingSection.model_fields) == {field.name for field in fields(ModelSpec)} - derived
 
 
@@ -168,3 +168,55 @@ def test_the_data_planes_own_keys_are_known_here() -> None:
     shared = {"name"}  # the key above the section
     assert set(serving_config.ModelConfig.model_fields) - shared == set(config.ModelSection.model_fields)
     assert set(serving_config.ServingConfig.model_fields) == set(config.File.model_fields)
+
+
+def test_a_model_may_name_several_slot_types() -> None:
+    listed = config.parse({"models": {"a": {**MODEL, "slot": [SLOT, "GRID T4-4Q"]}}, "card_costs": {"v100": 2.5}})
+    assert [(model.pool, model.further_pools) for model in listed.models] == [(POOL, ("workers-t4-4q-4gb",))]
+    assert [(pool.name, pool.profile.label, pool.card_cost) for pool in listed.pools] == [
+        (POOL, SLOT, 2.5),
+        ("workers-t4-4q-4gb", "t4-4q-4GB", 1.0),
+    ]
+
+
+def test_a_list_of_one_slot_type_is_that_slot_type() -> None:
+    assert config.parse({"models": {"a": {**MODEL, "slot": [SLOT]}}}) == config.parse({"models": {"a": MODEL}})
+
+
+@pytest.mark.parametrize(
+    ("slot", "problem"),
+    [
+        ([], "the list is empty; name at least one slot type"),
+        ([SLOT, SLOT], f"'{SLOT}' and '{SLOT}' are the same slot type; name it once"),
+        ([SLOT, "GRID V100-8Q"], f"'{SLOT}' and 'GRID V100-8Q' are the same slot type; name it once"),
+        (
+            [SLOT, "tape"],
+            "'tape' is no vGPU profile; write <board>-<GB><series>-<GB>GB such as v100-8q-8GB, or NVIDIA's name such "
+            "as A100-1-5CME",
+        ),
+        ([8], "8 in the list is no slot type; write one such as v100-8q-8GB"),
+        (8, "8 is no slot type; write one such as v100-8q-8GB, or a list of several"),
+    ],
+)
+def test_a_list_of_slot_types_that_cannot_be_is_refused(slot: object, problem: str) -> None:
+    assert problems({"models": {"a": {**MODEL, "slot": slot}}}) == [f"models.a.slot: {problem}"]
+
+
+def test_what_fractions_are_cut_from_has_a_cost_of_its_own() -> None:
+    models = {"a": {**MODEL, "slot": ["fraction:500", SLOT]}}
+    made = config.parse({"models": models, "card_costs": {"fraction": 2, "v100": 3}})
+    assert {pool.name: pool.slot_cost for pool in made.pools} == {
+        "workers-fraction-500": 1.0,
+        config.pool_name(SLOT): 1.5,
+    }
+
+
+def test_costs_are_of_boards_that_are_there() -> None:
+    costs = {"t4": 1, "v100": 0}
+    assert problems({"models": {"a": MODEL}, "card_costs": costs}) == [
+        "card_costs.t4: no slot type of this file has that board; those here: v100",
+        "card_costs.v100: 0 is no cost; above 0, and finite",
+    ]
+    assert problems({"models": {"a": MODEL}, "card_costs": {"v100": "dear"}}) == [
+        "card_costs.v100: 'dear' is no number"
+    ]

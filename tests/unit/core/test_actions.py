@@ -1,13 +1,15 @@
 """Decided counts become ordered actions; a lost action is found again, an unsafe one is never made."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from autoscaler.core.actions import Fleet, plan_actions
-from autoscaler.core.decision import Action, Decision, Reason, SetReplicas, SetWorkers, Stage, Step
-from autoscaler.core.observation import DeploymentSeen, PoolSeen
+from autoscaler.core.decision import Action, Decision, DrainWorkers, Reason, SetReplicas, SetWorkers, Stage, Step
+from autoscaler.core.observation import DeploymentSeen, PoolSeen, WorkerSeen
 from autoscaler.core.spec import FleetSpec
 from tests import build
 from tests.build import absent, deployment, pool, signals, worker
+from tests.unit.core import two_types
 
 NODES = {"v100-8q": ("n2", "n3")}
 
@@ -205,3 +207,88 @@ def test_the_time_of_a_surplus_starts_anew_after_it_was_gone() -> None:
     assert surplus == {"v100-8q": 50.0}
     busy = Fleet(spec=fleet.spec, decisions={"minilm": decision(2)}, deployments=fleet.deployments, pools=fleet.pools)
     assert plan_actions(busy, {}, surplus, 60.0)[1] == {}
+
+
+BOTH = two_types.fleet(two_types.model(), build.model("other", pool=two_types.SMALL))
+
+
+def spread_over(count: int, **pools: int) -> Decision:
+    return replace(decision(count), spread=tuple(pools.items()))
+
+
+def spanned(
+    made: Decision,
+    running: Mapping[str, str | None],
+    *workers: WorkerSeen,
+    target: int | None = None,
+    other: int = 0,
+    surplus_since_s: Mapping[str, float] | None = None,
+) -> tuple[Action, ...]:
+    """A model on both types, workers named s/b… and s/t…, beside one that has `other` replicas still to come."""
+    seen = [
+        pool(*(each for each in workers if each.pod.startswith(prefix)), name=name)
+        for name, prefix in ((two_types.BIG, "s/b"), (two_types.SMALL, "s/t"))
+    ]
+    deployments = [
+        deployment(target=len(running) if target is None else target, running=running),
+        deployment(model="other", target=other),
+    ]
+    decisions = [made, decision(other, model="other")]
+    return planned(decisions, deployments, seen, spec=BOTH, surplus_since_s=surplus_since_s)
+
+
+def test_workers_grow_in_the_pools_for_which_replicas_are_meant() -> None:
+    assert spanned(spread_over(4, big=1, small=3), {"r1": "s/b1"}, worker("s/b1"), worker("s/t1", "t1")) == (
+        SetWorkers(pool=two_types.SMALL, before=1, count=3),
+        SetReplicas(model="minilm", before=1, count=2),
+    )
+
+
+def test_a_target_rises_to_the_ready_workers_of_all_pools_less_those_of_others() -> None:
+    workers = (worker("s/b1"), worker("s/b2"), worker("s/t1", "t1"), worker("s/t2", "t1"))
+    made = spread_over(4, big=2, small=2)
+    assert spanned(made, {"r1": "s/b1"}, *workers) == (SetReplicas(model="minilm", before=1, count=4),)
+    assert spanned(made, {"r1": "s/b1"}, *workers, other=1)[-1] == SetReplicas(model="minilm", before=1, count=3)
+
+
+def test_the_victim_s_worker_is_drained_in_whichever_pool_it_is() -> None:
+    made = replace(spread_over(1, big=1), victims=("r2", "r1"))
+    workers = (worker("s/b1"), worker("s/t1", "t1"))
+    assert spanned(made, {"r1": "s/b1", "r2": "s/t1"}, *workers) == (
+        DrainWorkers(model="minilm", workers=("s/t1",)),
+        SetReplicas(model="minilm", before=2, count=1),
+    )
+
+
+def test_a_pool_gives_up_the_workers_that_no_replica_is_meant_for() -> None:
+    workers = (worker("s/b1"), worker("s/t1", "t1"))
+    made = spread_over(1, big=1)
+    surplus = {two_types.SMALL: 0.0}
+    assert spanned(made, {"r1": "s/b1"}, *workers, surplus_since_s=surplus) == (
+        SetWorkers(pool=two_types.SMALL, before=1, count=0, victims=("s/t1",)),
+    )
+
+
+def test_while_nobody_has_said_for_which_pool_replicas_are_no_pool_changes() -> None:
+    assert spanned(decision(3), {"r1": "s/b1"}, worker("s/b1"), worker("s/t1", "t1"))[0] == SetReplicas(
+        model="minilm", before=1, count=2
+    )
+
+
+def test_with_one_of_its_pools_unread_a_model_s_target_does_not_rise_and_ray_serve_chooses_who_leaves() -> None:
+    seen = [pool(worker("s/b1"), worker("s/b2"), name=two_types.BIG)]
+    running = deployment(target=2, running={"r1": "s/b1", "r2": "s/t1"})
+    other = deployment(model="other", target=0)
+    rising = [spread_over(3, big=3), decision(0, model="other")]
+    assert planned(rising, [running, other], seen, spec=BOTH) == (SetWorkers(pool=two_types.BIG, before=2, count=3),)
+    falling = [replace(spread_over(1, big=1), victims=("r2", "r1")), decision(0, model="other")]
+    assert planned(falling, [running, other], seen, spec=BOTH) == (SetReplicas(model="minilm", before=2, count=1),)
+
+
+def test_with_a_pool_unread_others_rise_by_what_is_left_when_all_that_may_still_sit_down_has() -> None:
+    """`minilm` has one in the pool that was read, one in the other and one that waits and might come here."""
+    seen = [pool(*(worker(f"s/t{index}", "t1") for index in range(1, 5)), name=two_types.SMALL)]
+    running = deployment(target=3, running={"r1": "s/b1", "r2": "s/t1"}, starting=("r3",))
+    made = [spread_over(3, big=2, small=1), decision(4, model="other")]
+    asleep = deployment(model="other", target=0)
+    assert planned(made, [running, asleep], seen, spec=BOTH)[-1] == SetReplicas(model="other", before=0, count=2)

@@ -6,13 +6,15 @@ import pytest
 
 from autoscaler.core.capacity import Cards, Reach, expendable, gain_on, reach
 from autoscaler.core.contention import measure
-from autoscaler.core.observation import SlotReading
+from autoscaler.core.observation import Observation, SlotReading
 from autoscaler.core.queueing import closed_rate
 from autoscaler.core.service import Demand
 from autoscaler.core.spec import PolicySettings
 from tests import build
+from vgpu.core.inventory import Gpu, Node, Slot
 from vgpu.core.profile import parse_profile
 from vgpu.core.share import SchedulerPolicy
+from vgpu.core.slot_type import Fraction
 
 PROFILE = parse_profile(build.PROFILE)
 DEMAND = Demand(away_s=0.03, engine_s=0.03)
@@ -136,3 +138,21 @@ def test_a_replica_nobody_knows_the_place_of_goes_first() -> None:
 
 def test_replicas_that_are_worth_the_same_go_in_the_order_of_their_names() -> None:
     assert expendable(cards(), DEMAND, {"r3": "n3/0", "r1": "n1/0", "r2": "n2/0"}) == ("r1", "r2", "r3")
+
+
+def test_of_fractions_that_are_worth_the_same_the_one_with_fewest_neighbours_goes_first() -> None:
+    """Its card is then whole again."""
+
+    def shared(name: str, *pods: str) -> Node:
+        card = Gpu(uuid=f"GPU-{name}", framebuffer_mib=16384, policy=SchedulerPolicy.BEST_EFFORT, index=0)
+        slots = (
+            Slot(node=name, index=index, profile=Fraction(units=250), gpu=card, holder=f"s/{pod}", name=pod)
+            for index, pod in enumerate(pods)
+        )
+        return Node(name=name, ready=True, schedulable=True, slots=tuple(slots))
+
+    stock = build.inventory(shared("n1", "a", "batch"), shared("n2", "b"), shared("n3", "c", "idle", "too"))
+    read = [SlotReading(slot_id=f"{node}/0", at_s=0.0, busy_ratio=0.0) for node in ("n1", "n2", "n3")]
+    measured = measure(stock, Observation(slots=tuple(read)), PolicySettings(), 0.0)
+    made = Cards.of(stock, measured, frozenset(), frozenset())
+    assert expendable(made, DEMAND, {"r1": "n1/a", "r2": "n2/b", "r3": "n3/c"}) == ("r2", "r1", "r3")

@@ -3,10 +3,12 @@
 import pytest
 
 from autoscaler.core.contention import Contention, GpuLoad, measure
-from autoscaler.core.observation import Missing, MissingReason, SlotReading, Source
+from autoscaler.core.observation import Missing, MissingReason, Observation, SlotReading, Source
 from autoscaler.core.spec import PolicySettings
 from tests import build
+from vgpu.core.inventory import Gpu, Inventory, Node, Slot
 from vgpu.core.share import SchedulerPolicy
+from vgpu.core.slot_type import Fraction
 
 BEST, EQUAL, FIXED = SchedulerPolicy.BEST_EFFORT, SchedulerPolicy.EQUAL_SHARE, SchedulerPolicy.FIXED_SHARE
 
@@ -174,3 +176,61 @@ def test_an_old_reading_is_missing_with_its_age() -> None:
 def test_garbage_from_the_device_is_refused(busy_ratio: float) -> None:
     with pytest.raises(ValueError, match="0 to 1 of the physical engine"):
         SlotReading(slot_id="n1/0", at_s=0, busy_ratio=busy_ratio)
+
+
+def shared_card(*parts: tuple[int, str | None, str]) -> Inventory:
+    """A card that is shared by units: (units, holder, name) of each part."""
+    card = Gpu(uuid="GPU-a", framebuffer_mib=16384, policy=BEST, index=0)
+    slots = tuple(
+        Slot(node="n1", index=index, profile=Fraction(units=units), gpu=card, holder=holder, name=name)
+        for index, (units, holder, name) in enumerate(parts)
+    )
+    return build.inventory(Node(name="n1", ready=True, schedulable=True, slots=slots))
+
+
+def test_a_fraction_without_a_process_on_a_card_that_was_read_uses_nothing() -> None:
+    stock = shared_card((500, "serving/w1", "w1"), (300, "batch/b1", "b1"))
+    readings = (
+        SlotReading(slot_id="n1/0", at_s=0, busy_ratio=0.6),  # the card as a whole
+        SlotReading(slot_id="n1/w1", at_s=0, busy_ratio=0.6),
+    )
+    seen = measure(stock, Observation(slots=readings), PolicySettings(), 1.0)
+    assert seen.readings["n1/b1"] == SlotReading(slot_id="n1/b1", at_s=0, busy_ratio=0.0)
+    beside = seen.beside("n1/w1")
+    assert beside is not None
+    assert (beside.own_ratio, beside.others_ratio, beside.attached) == (0.6, 0.0, 2)
+
+
+def test_a_fraction_on_a_card_that_nobody_read_is_unknown() -> None:
+    unread = measure(shared_card((500, "serving/w1", "w1")), Observation(), PolicySettings(), 1.0)
+    told = Missing(source=Source.SLOT, name="n1/w1", reason=MissingReason.UNSUPPORTED)
+    card = (SlotReading(slot_id="n1/0", at_s=0, busy_ratio=0.6),)
+    unsaid = measure(
+        shared_card((500, "serving/w1", "w1")), Observation(slots=card, missing=(told,)), PolicySettings(), 1.0
+    )
+    assert isinstance(unread.readings["n1/w1"], Missing)
+    assert unsaid.readings["n1/w1"] == told
+
+
+def test_what_no_tenant_accounts_for_is_a_strangers_or_an_unknown_tenants() -> None:
+    """The exporter could not tell whose a process is, or somebody is on the card who was given nothing of it."""
+    stock = shared_card((300, "serving/w1", "w1"), (300, "batch/b1", "b1"), (300, None, "gpu0+300+0"))
+    readings = (
+        SlotReading(slot_id="n1/0", at_s=0, busy_ratio=0.97),
+        SlotReading(slot_id="n1/w1", at_s=0, busy_ratio=0.1),
+    )
+    seen = measure(stock, Observation(slots=readings), PolicySettings(), 1.0)
+    assert isinstance(seen.readings["n1/b1"], Missing)
+    load = seen.gpus["GPU-a"]
+    assert (load.busy_ratio, load.unread, load.saturated) == (pytest.approx(0.97), 2, True)
+    assert seen.usual_on("GPU-a") == pytest.approx(0.97)
+    assert seen.beside("n1/w1") is None
+
+
+def test_what_could_be_cut_instead_is_no_further_slot() -> None:
+    """Sizes that other models ask for do not change what this card is to its tenant."""
+    one = shared_card((500, "serving/w1", "w1"), (500, None, "a"))
+    many = shared_card((500, "serving/w1", "w1"), (500, None, "a"), (250, None, "b"), (250, None, "c"))
+    card = (SlotReading(slot_id="n1/0", at_s=0, busy_ratio=0.3), SlotReading(slot_id="n1/w1", at_s=0, busy_ratio=0.3))
+    found = [measure(stock, Observation(slots=card), PolicySettings(), 1.0).gpus["GPU-a"] for stock in (one, many)]
+    assert [load.slots for load in found] == [2, 2]

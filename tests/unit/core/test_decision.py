@@ -6,6 +6,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,11 @@ from autoscaler.core.decision import (
     SetWorkers,
     Stage,
     Step,
-    as_json_value,
     numbers,
 )
 from autoscaler.core.guardrails import apply
 from autoscaler.core.observation import MissingReason, Source
+from autoscaler.core.plain import as_json_value
 from autoscaler.core.policy import recommend
 from autoscaler.core.spec import GuardrailSettings
 from tests import build
@@ -175,6 +176,16 @@ def test_a_whole_plan_becomes_json() -> None:
 def test_what_has_no_json_form_is_refused() -> None:
     with pytest.raises(TypeError, match="object has no JSON form"):
         as_json_value(object())
+
+
+def test_a_model_on_several_slot_types_says_how_many_are_where() -> None:
+    step = Step(stage=Stage.PLACEMENT, before=3, after=3, reason=Reason.MOVE_FOR_OTHERS)
+    made = Decision(model="m", current=2, count=3, steps=(step,), spread=(("big", 1), ("small", 2)))
+    assert made.sentence() == (
+        "m: from 2, a move to another slot type, for a model that lacks this one, made it 3 for a while, so 3 "
+        "(1 in big, 2 in small)"
+    )
+    assert "spread" not in as_json_value(replace(made, spread=()))
 
 
 def load_step() -> ToyFleet:

@@ -5,13 +5,14 @@ from dataclasses import replace
 from autoscaler.core.capacity import Cards
 from autoscaler.core.contention import measure
 from autoscaler.core.decision import Reason, Step
-from autoscaler.core.moves import EVERY_S, LASTING_S, LONGEST_S, move
+from autoscaler.core.moves import EVERY_S, LASTING_S, LONGEST_S, begun_for_others, move
 from autoscaler.core.observation import Observation, SlotReading
 from autoscaler.core.service import Demand
 from autoscaler.core.situation import Situation
 from autoscaler.core.spec import PolicySettings
 from autoscaler.core.state import ModelState, Moving
 from tests import build
+from tests.unit.core import two_types
 from vgpu.core.profile import parse_profile
 
 PROFILE = parse_profile(build.PROFILE)
@@ -76,3 +77,15 @@ def test_a_successor_that_never_starts_is_given_up() -> None:
 def test_moves_are_rare() -> None:
     rested, step = moved(2000.0, moving=Moving(since_s=1900.0, ended_s=2000.0 - EVERY_S + 1))
     assert (step, rested.moving.since_s) == (None, None)
+
+
+def test_a_move_for_others_adds_one_and_goes_on_while_a_guardrail_holds_it() -> None:
+    begun, step = begun_for_others(ModelState.start(build.model(), 1, 0.0), 1, 1000.0)
+    assert (step.before, step.after, step.reason) == (1, 2, Reason.MOVE_FOR_OTHERS)
+    assert begun.moving == Moving(base=1, since_s=1000.0)
+    spanning = replace(situation(1005.0, moving=begun.moving), types=two_types.types())
+    assert move(spanning, 2, cards(0.2), ("n0/0",), PROFILE)[0].moving == begun.moving
+    _, step = move(spanning, 1, cards(0.2), ("n0/0",), PROFILE)
+    assert step is not None
+    assert (step.before, step.after, step.reason) == (1, 2, Reason.MOVING)
+    assert move(spanning, 3, cards(0.2), ("n0/0",), PROFILE)[0].moving == Moving(ended_s=1005.0)

@@ -17,7 +17,6 @@ from autoscaler.core.spec import PolicySettings
 from autoscaler.core.window import Window
 from tests import build
 from tests.build import absent, signals, situation
-from vgpu.core.profile import parse_profile
 
 NOW_S = 1000.0
 KNOWN = Service().with_batches(batches=100.0, items=1.0, solo_s=0.05, engine_s=0.02)
@@ -65,7 +64,7 @@ def needed(
     cards = Cards.of(STOCK, contention, frozenset(), frozenset())
     each = (offered_per_s if came_per_s is None else came_per_s) / running
     seen = [replica(index, per_s=each) for index in range(running)] if fresh is None else fresh
-    return needing(made, tuple(seen), cards, parse_profile(build.PROFILE))
+    return needing(made, tuple(seen), cards, build.fleet().pools)
 
 
 def test_a_need_is_told_once_costs_are_known() -> None:

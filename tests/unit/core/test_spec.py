@@ -104,3 +104,41 @@ def test_models_come_in_the_order_of_priority_then_name() -> None:
     assert [model.name for model in spec.by_priority] == ["c", "a", "b", "d"]
     assert [model.name for model in spec.models_of("v100-8q")] == ["c", "a", "b"]
     assert spec.pool("other").name == "other"
+
+
+def test_a_model_may_live_in_several_pools_of_different_slot_types() -> None:
+    big, small = (PoolSpec(name=name, profile=parse_profile(name)) for name in ("v100-8q-8GB", "v100-4q-4GB"))
+    again = PoolSpec(name="again", profile=big.profile)
+    both = build.model(pool=big.name, further_pools=(small.name,))
+    assert both.pools == (big.name, small.name)
+    spec = FleetSpec(pools=(big, small), models=(build.model("only", pool=small.name), both))
+    assert [[model.name for model in spec.models_of(pool.name)] for pool in (big, small)] == [
+        ["minilm"],
+        ["minilm", "only"],
+    ]
+    assert problems(build.model, pool="p", further_pools=("p", "")) == (
+        "model 'minilm': pool is empty",
+        "model 'minilm': pools are 'p', 'p', ''; each of them once",
+    )
+    models = (build.model("a", pool=big.name, further_pools=("again", "none")),)
+    assert problems(FleetSpec, pools=(big, small, again), models=models) == (
+        "model 'a': pool 'none' is none of v100-8q-8GB, v100-4q-4GB, again",
+        "model 'a': two of its pools are of slot type v100-8q-8GB",
+    )
+
+
+def test_pools_are_joined_by_the_models_that_may_live_in_several() -> None:
+    labels = ("v100-8q-8GB", "v100-4q-4GB", "t4-4q-4GB", "a10-8q-8GB", "l4-8q-8GB")
+    pools = tuple(PoolSpec(name=label[:-4], profile=parse_profile(label)) for label in labels)
+    v100_8, v100_4, t4, a10, l4 = (pool.name for pool in pools)
+    models = (build.model("a", pool=t4, further_pools=(v100_8,)), build.model("b", pool=l4, further_pools=(t4,)))
+    assert FleetSpec(pools=pools, models=models).joined_pools == ((v100_8, t4, l4), (v100_4,), (a10,))
+    assert FleetSpec(pools=pools, models=()).joined_pools == ((v100_8,), (v100_4,), (t4,), (a10,), (l4,))
+
+
+def test_a_slot_costs_its_part_of_the_card() -> None:
+    pool = PoolSpec(name="t4", profile=parse_profile("t4-4q-4GB"), card_cost=2.0)
+    assert pool.slot_cost == 0.5
+    assert problems(PoolSpec, name="t4", profile=pool.profile, card_cost=0.0) == (
+        "pool 't4': card_cost is 0.0; above 0, and finite",
+    )

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 import yaml
 
+from autoscaler import config
 from autoscaler.embedded import fleet
 from autoscaler.embedded.fleet import Card, Fleet, FleetError
 from autoscaler.refusal import Refused
 from vgpu.core.share import SchedulerPolicy
 
 PROFILE = "v100-8q-8GB"
+MUST = {"objective_p95_ms": 200, "autoscaling": {"min_replicas": 3, "max_replicas": 3}}
 
 
 def load(directory: Path, document: Any) -> Fleet:
@@ -39,6 +41,36 @@ def test_by_default_there_are_three_cards_of_two_guests() -> None:
         (PROFILE, ("node-5", "node-6"), SchedulerPolicy.BEST_EFFORT),
     ]
     assert made.nodes == tuple(f"node-{index}" for index in range(1, 7))
+
+
+def test_cards_can_be_cut_into_any_slot_type_or_shared_by_units() -> None:
+    quarters, halves = fleet.default("v100-4q-4GB"), fleet.default("fraction:500")
+    assert [len(entry.nodes) for entry in quarters.cards] == [4, 4, 4]
+    assert (quarters.is_shared, halves.is_shared) == (False, True)
+    assert [entry.nodes for entry in halves.cards] == [("node-1",), ("node-2",), ("node-3",)]
+    assert halves.cards[0].slots == ("node-1/part-0", "node-1/part-1")
+    assert (halves.cards[0].slot_framebuffer_mib, halves.cards[0].framebuffer_mib) == (8192, 16384)
+    assert halves.cards[0].offer("GPU-a") == "v1 GPU-a:16384"
+
+
+@pytest.mark.parametrize(
+    ("slots", "said"),
+    [
+        ("v100-8q-16GB", "--slots v100-8q-16GB: 'v100-8q-16GB' contradicts itself"),
+        ("fraction:0", "--slots fraction:0: a fraction of 0 units"),
+        ("fraction:10", "fraction:10 is too small: an emulated card has 32 slots, of 32 units"),
+    ],
+)
+def test_what_no_card_can_be_cut_into_is_refused(slots: str, said: str) -> None:
+    with pytest.raises(FleetError, match=said):
+        fleet.default(slots)
+
+
+def test_a_shared_card_has_one_node_and_a_board_that_exists(tmp_path: Path) -> None:
+    cards = [card("a", "b", profile="fraction:500"), card("c", profile="fraction:500", board="x9")]
+    first, second = problems(tmp_path, {"cards": cards})
+    assert first == "cards.0: 2 nodes on one card; fraction:500 allows 1"
+    assert second.startswith("cards.1.board: board 'x9' is not known")
 
 
 def test_a_file_says_what_each_card_is_cut_into(tmp_path: Path) -> None:
@@ -114,10 +146,30 @@ def test_a_file_that_is_not_there_is_named_with_the_remedy(tmp_path: Path) -> No
 def test_the_example_of_the_readme_can_be_used(tmp_path: Path) -> None:
     text = Path(fleet.__file__).with_name("README.md").read_text()
     example = text.partition("```yaml\n")[2].partition("```")[0]
-    assert load(tmp_path, example).nodes == ("node-1", "node-2", "node-3", "node-4", "node-5")
+    assert load(tmp_path, example).nodes == tuple(f"node-{number}" for number in range(1, 7))
 
 
 def test_cards_and_slots_keep_their_uuids_from_run_to_run() -> None:
     assert fleet.card_uuid(0) == "GPU-eed0fd84-d2d2-5e39-85cd-6827a374d364"
     everything = [fleet.card_uuid(index) for index in range(50)] + [fleet.slot_uuid(f"n{i}/0") for i in range(50)]
     assert len(set(everything)) == 100
+
+
+def test_models_begin_with_the_workers_they_must_have() -> None:
+    """Who has a choice begins where there is room beside those who have none."""
+    made = Fleet(cards=(Card(profile=PROFILE, nodes=("a", "b")), Card(profile="v100-4q-4GB", nodes=("c", "d", "e"))))
+    spec = config.parse({
+        "models": {
+            "both": {
+                "slot": [PROFILE, "v100-4q-4GB"],
+                "objective_p95_ms": 200,
+                "autoscaling": {"min_replicas": 3, "max_replicas": 4},
+            },
+            "big": {"slot": PROFILE, "objective_p95_ms": 200},
+            "asleep": {"slot": PROFILE, "objective_p95_ms": 200, "autoscaling": {"min_replicas": 0}},
+        }
+    })  # fmt: skip
+    big, small = (config.pool_name(label) for label in (PROFILE, "v100-4q-4GB"))
+    assert fleet.first_workers(made, spec) == {big: 2, small: 2}
+    alone = config.parse({"models": {"big": {**MUST, "slot": PROFILE}}})
+    assert fleet.first_workers(made, alone) == {big: 3}, "more than there are slots: they wait"

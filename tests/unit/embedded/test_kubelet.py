@@ -104,13 +104,15 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def kubelet(api: Kubernetes, directory: Path, ray_nodes: FakeRayNodes, script: str = RAY) -> Iterator[Children]:
+def kubelet(
+    api: Kubernetes, directory: Path, ray_nodes: FakeRayNodes, script: str = RAY, fleet: Fleet = FLEET
+) -> Iterator[Children]:
     """A kubelet in its thread; at the end its workers are ended too."""
     ray = directory / "ray"
     ray.write_text(script)
     ray.chmod(ray.stat().st_mode | stat.S_IXUSR)
     children = Children(directory)
-    machine = Machine(fleet=FLEET, scratch=directory, ray_ip=RAY_IP, children=children, ray=ray)
+    machine = Machine(fleet=fleet, scratch=directory, ray_ip=RAY_IP, children=children, ray=ray)
     played = Kubelet(api.client, ray_nodes, machine)
     thread = threading.Thread(target=played.run, daemon=True)
     thread.start()
@@ -345,3 +347,48 @@ def test_a_new_kubelet_takes_over_the_nodes_and_starts_their_pods_anew(tmp_path:
             )
             assert labels["mine"] == "kept"
             assert not is_gone(second)
+
+
+SHARED = Fleet(cards=(Card(profile="fraction:500", nodes=("s1",)),))
+
+
+def add_fraction(api: Kubernetes, name: str, units: int = 500) -> None:
+    """A worker of a fraction pool that the extender has bound."""
+    manifest = pods.pool_manifest(
+        "pool", namespace=NAMESPACE, slot_label=f"fraction-{units}", replicas=1, ray_address=f"{RAY_IP}:6379"
+    )
+    spec: Any = manifest["spec"]["template"]["spec"] | {"terminationGracePeriodSeconds": 5}
+    api.client.create(kube.PODS, {"metadata": {"name": name}, "spec": spec}, NAMESPACE)
+    annotations = {
+        f"{names.ANNOTATION_PREFIX_DEVICES}worker": card_uuid(0),
+        f"{names.ANNOTATION_PREFIX_UNITS}worker": str(units),
+        f"{names.ANNOTATION_PREFIX_FRAMEBUFFER_MIB}worker": "8192",
+    }
+    api.client.bind_pod(name, NAMESPACE, node="s1", annotations=annotations)
+
+
+def test_a_node_that_shares_its_card_offers_units_and_runs_several_workers(tmp_path: Path) -> None:
+    ray_nodes = FakeRayNodes()
+    with kubernetes(tmp_path) as api, kubelet(api, tmp_path, ray_nodes, fleet=SHARED):
+        shared = Guests(api, ray_nodes, tmp_path)
+        (node,) = eventually(
+            lambda: api.client.list(kube.NODES), lambda found: [bool(each.get("status")) for each in found] == [True]
+        )
+        assert node["status"]["capacity"] == {names.RESOURCE_VGPU: "1000", "pods": "2"}
+        assert node["metadata"]["annotations"] == {names.ANNOTATION_GPUS: f"v1 {card_uuid(0)}:16384"}
+        assert names.LABEL_PROFILE not in node["metadata"]["labels"]
+        for name in ("w1", "w2", "w3"):
+            add_fraction(api, name)
+        shared.until_started("w1")
+        shared.until_started("w2")
+        parts = {line for name in ("w1", "w2") for line in shared.said(name) if "EMULATOR_SLOT" in line}
+        assert parts == {"VGPU_EMULATOR_SLOT=s1/part-0", "VGPU_EMULATOR_SLOT=s1/part-1"}
+        assert "VGPU_SLOT_ID=s1/default.w1" in shared.said("w1")
+        assert shared.said("w3") == []  # a third would be more than the card
+        api.client.delete(kube.PODS, "w1", NAMESPACE)
+        shared.until_started("w3")
+        add_fraction(api, "odd", units=300)
+        refused = eventually(
+            lambda: container(shared.pod("odd")), lambda found: found.get("state", {}).get("waiting") is not None
+        )
+        assert "the pod was given 300 units" in refused["state"]["waiting"]["message"]

@@ -1,5 +1,7 @@
 """How applications are handed to Ray Serve; no cluster is started."""
 
+from ray._private.label_utils import validate_label_selector
+
 from serving import app, config
 from serving.gateway import Gateway
 from serving.replica import Replica
@@ -27,6 +29,15 @@ def test_a_model_asks_for_one_slot_of_its_type_for_each_replica() -> None:
         "label_selector": {"vgpu.type": "v100-8q-8GB"},
     }
     assert deployment.init_args == (CONFIG.models[0].model_dump(),)
+
+
+def test_a_model_on_several_slot_types_takes_a_slot_of_any_of_them_and_of_no_other() -> None:
+    """Ray's own parser takes the value, so its raylet does."""
+    model = {"kind": "synthetic", "slot": ["v100-8q-8GB", "GRID T4-4Q"], "objective_p95_ms": 200}
+    application = app.model_application(config.parse({"models": {"echo": model}}).models[0])
+    selector = application._bound_deployment.ray_actor_options["label_selector"]
+    assert selector == {"vgpu.type": "in(v100-8q-8GB, t4-4q-4GB)"}
+    assert validate_label_selector(selector) is None
 
 
 def test_rays_own_limits_never_come_before_ours() -> None:

@@ -157,3 +157,13 @@ def test_every_problem_of_a_file_names_the_file(tmp_path: Path) -> None:
         f"{file}: models.one.objective_p95_ms: missing; it has no default",
         f"{file}: colour: unknown key; remove it or correct its spelling",
     ]
+
+
+def test_a_model_may_name_several_slot_types() -> None:
+    listed = {**MODEL, "slot": ["v100-8q-8GB", "T4-4Q"]}
+    read = config.parse({"models": {"echo": listed}, "card_costs": {"t4": 0.4}})
+    assert read.models[0].slot == ("v100-8q-8GB", "t4-4q-4GB")
+    assert config.ModelConfig.model_validate(read.models[0].model_dump()) == read.models[0]
+    with pytest.raises(config.ConfigError) as caught:
+        config.parse({"models": {"echo": {**listed, "slot": ["T4-4Q", "t4-4q-4GB"]}}})
+    assert str(caught.value) == "models.echo.slot: 'T4-4Q' and 't4-4q-4GB' are the same slot type; name it once"

@@ -33,11 +33,17 @@ def test_a_slot_is_read_from_the_workers_environment() -> None:
         policy=SchedulerPolicy.BEST_EFFORT,
         device_kind="emulated",
         emulator_socket="/nowhere/gpu.sock",
+        emulator_slot="a",
         cost_ratio=2.5,
         metrics_host="127.0.0.1",
         metrics_port=0,
         worker="worker-1",
     )
+
+
+def test_a_fraction_is_played_by_a_part_of_the_emulated_card() -> None:
+    given = worker_slot(NOWHERE, **{names.ENV_EMULATOR_SLOT: "node-1/part-1"})
+    assert (given.slot_id, given.emulator_slot) == ("a", "node-1/part-1")
 
 
 def test_a_real_slot_needs_no_emulator_and_ignores_one() -> None:

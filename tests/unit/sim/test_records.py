@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from autoscaler.core.decision import DrainWorkers, SetReplicas, SetWorkers, as_json_value
+from autoscaler.core.decision import DrainWorkers, SetReplicas, SetWorkers
 from autoscaler.core.observation import Missing, Observation, ReplicaSample
+from autoscaler.core.plain import as_json_value
 from autoscaler.core.signals import ModelSignals, Signal
-from autoscaler.core.spec import FleetSpec, PolicySettings
+from autoscaler.core.spec import FleetSpec, PolicySettings, PoolSpec
 from autoscaler.sim.records import Undecodable, decode
 from autoscaler.sim.world import World, default_world
 from tests import build
 from tests.unit.autoscaler import ticks
+from tests.unit.core import two_types
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ def again(kind: type[Any], record: object) -> Any:
         (Observation, ticks.SEEN),
         (type(ticks.STOCK), ticks.STOCK),
         (FleetSpec, ticks.SPEC),
+        (FleetSpec, two_types.fleet()),
+        (PoolSpec, replace(two_types.POOLS[0], card_cost=2.5)),
         (ReplicaSample, build.sample(counted=build.counters({40: 3}, refused=2, busy_s=1.5), slot_id=None)),
         (ModelSignals, build.signals(p95_ms=build.absent(), gaps=(build.absent(),))),
         (World, default_world(cards=2)),
@@ -45,6 +49,14 @@ def again(kind: type[Any], record: object) -> Any:
 )
 def test_a_record_comes_back_as_it_was(kind: type[Any], record: object) -> None:
     assert again(kind, record) == record
+
+
+def test_what_only_some_records_have_is_left_out_of_the_others() -> None:
+    """The journal of a fleet in which no model has a choice is as if there were none to have."""
+    written = as_json_value(build.fleet())
+    assert "further_pools" not in written["models"][0]
+    assert "card_cost" not in written["pools"][0]
+    assert as_json_value(two_types.fleet())["models"][0]["further_pools"] == [two_types.SMALL]
 
 
 def test_of_several_records_the_one_with_those_fields_is_taken() -> None:

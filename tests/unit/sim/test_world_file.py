@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autoscaler.core.decision import as_json_value
+from autoscaler.core.plain import as_json_value
 from autoscaler.refusal import Refused
 from autoscaler.sim import world_file
 from autoscaler.sim.world import ServiceTime, World, default_world

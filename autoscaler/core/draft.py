@@ -1,0 +1,35 @@
+"""A decision before placement, with the memory it leaves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from autoscaler.core.decision import Recommendation, Step
+from autoscaler.core.service import Demand
+from autoscaler.core.sharing import Claim
+from autoscaler.core.signals import ModelSignals
+from autoscaler.core.spanning import SlotOption
+from autoscaler.core.spec import ModelSpec
+from autoscaler.core.state import ModelState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What one model would have if there were slots without end."""
+
+    spec: ModelSpec
+    current: int
+    count: int
+    state: ModelState
+    steps: tuple[Step, ...]
+    claim: Claim
+    recommendations: tuple[Recommendation, ...] = ()
+    signals: ModelSignals | None = None
+    placed: Mapping[str, str | None] = field(default_factory=dict)
+    """Running replicas that could be read, and their slots."""
+    demand: Demand | None = None
+    types: tuple[SlotOption, ...] = ()
+    """Of a model on several slot types: what they are to it."""
+    lives: Mapping[str, str] = field(default_factory=dict)
+    """Of such a model: its running replicas and their pools."""
+    yields_in: frozenset[str] = frozenset()
+    """Pools in which others wait for what it gives up."""

@@ -1,0 +1,69 @@
+"""Each slot's fresh reading, or why there is none.
+
+A profile's slot is a device with a reading of its own. A fraction is a part of a card that many share: its reading is
+the sum of its tenant's processes, and the card has one too, which says whether somebody was left out.
+"""
+
+from collections.abc import Collection, Mapping
+
+from autoscaler.core.observation import Missing, MissingReason, Observation, SlotReading, Source
+from autoscaler.core.spec import PolicySettings
+from vgpu.core.inventory import Slot
+from vgpu.core.slot_type import Fraction
+
+# NVML counts a card's time and its processes' apart, in steps of 1 % and over different samples.
+UNEXPLAINED_RATIO = 0.15
+
+
+def fresh_readings(
+    slots: Mapping[str, Slot], seen: Observation, policy: PolicySettings, now_s: float
+) -> dict[str, SlotReading | Missing]:
+    """Each slot's fresh reading, or why there is none."""
+    taken = {reading.slot_id: reading for reading in seen.slots}
+    told = seen.missing_by_name(Source.SLOT)
+    readings: dict[str, SlotReading | Missing] = {}
+    strangers = unexplained(slots, seen)
+    for slot_id, slot in slots.items():
+        reading = taken.get(slot_id)
+        if reading is None and isinstance(slot.profile, Fraction) and slot_id not in told:
+            reading = _at_rest(slot, taken, strangers)
+        if reading is None:
+            readings[slot_id] = told.get(slot_id) or Missing(
+                source=Source.SLOT, name=slot_id, reason=MissingReason.NOT_SEEN
+            )
+        elif now_s - reading.at_s > policy.max_age_s:
+            readings[slot_id] = Missing(
+                source=Source.SLOT, name=slot_id, reason=MissingReason.STALE, age_s=now_s - reading.at_s
+            )
+        else:
+            readings[slot_id] = reading
+    return readings
+
+
+def card_id(slot: Slot) -> str:
+    """What the exporter calls the whole of a card that a node has and shares."""
+    return f"{slot.node}/{slot.gpu.index}"
+
+
+def unexplained(slots: Mapping[str, Slot], seen: Observation) -> dict[str, float]:
+    """By shared card: what it is used beyond what its tenants say that they use, where that is more than chance."""
+    taken = {reading.slot_id: reading for reading in seen.slots}
+    left: dict[str, float] = {}
+    for slot_id, slot in slots.items():
+        if isinstance(slot.profile, Fraction) and (card := taken.get(card_id(slot))) is not None:
+            tenant = taken.get(slot_id)
+            use = 0.0 if tenant is None else tenant.busy_ratio
+            left[card.slot_id] = left.get(card.slot_id, card.busy_ratio) - use
+    return {card: ratio for card, ratio in left.items() if ratio > UNEXPLAINED_RATIO}
+
+
+def _at_rest(slot: Slot, taken: Mapping[str, SlotReading], strangers: Collection[str]) -> SlotReading | None:
+    """A fraction is its tenant's processes: without one it uses nothing, if all that the card does is somebody's.
+
+    What nobody accounts for may be this tenant's, whose processes could not be told, or a stranger's: then the slot is
+    not at rest but unknown, and so are its neighbours' chances.
+    """
+    card = taken.get(card_id(slot))
+    if card is None or card.slot_id in strangers:
+        return None
+    return SlotReading(slot_id=slot.slot_id, at_s=card.at_s, busy_ratio=0.0)
