@@ -17,7 +17,7 @@ from autoscaler.embedded import guard
 from tests.bench.law.options import parser, read
 from tests.bench.law.report import Report
 
-NAMES = ("e1", "e2", "e3", "e4", "e6", "e7", "e8", "e10", "e11")
+NAMES = ("e1", "e2", "e3", "e4", "e6", "e7", "e8", "e10", "e11", "e13")
 LIVE = "e10_live"
 README = Path(__file__).parent.parent / "README.md"
 OPENING = """# Benchmarks
