@@ -30,7 +30,11 @@ BODY = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": [
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A running `up` on three cards, each shared in halves."""
+    """A running `up` on three cards, each shared in halves.
+
+    It ends before the session's own system begins, as this file comes first: exporters of both would listen on the same
+    addresses, those of the nodes.
+    """
     started = systems.start(Path(tmp_path_factory.mktemp("fractions")), MODELS, "--slots", "fraction:500")
     started.wait("the system", started.is_ready, timeout_s=START_TIMEOUT_S)
     yield started
