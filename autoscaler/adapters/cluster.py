@@ -12,7 +12,7 @@ from autoscaler.core.spec import FleetSpec
 from autoscaler.ports import ClusterSeen, Endpoint, Unavailable
 from vgpu.adapters import kube
 from vgpu.adapters.kube_verbs import Json
-from vgpu.core import cuts, names, objects
+from vgpu.core import cuts, names, objects, request
 from vgpu.core.slot_type import Fraction
 
 WORKER_METRICS_PORT = 9105
@@ -53,7 +53,7 @@ class DeploymentCluster:
             inventory=parsed.inventory,
             pools=tuple(_pool(name, count, workers, now_s) for name, count in wanted.items() if count is not None),
             workers=tuple(
-                Endpoint(name=objects.pod_key(pod), url=_metrics_url(address, WORKER_METRICS_PORT))
+                Endpoint(name=request.pod_key(pod), url=_metrics_url(address, WORKER_METRICS_PORT))
                 for pod in workers
                 if _is_ready(pod) and (address := pod["status"].get("podIP"))
             ),
@@ -80,7 +80,7 @@ class DeploymentCluster:
         with _unavailable():
             for pod in self._client.list(kube.PODS, self._namespace, labels=f"{names.LABEL_POOL}={pool}"):
                 about = pod["metadata"]
-                if objects.pod_key(pod) in victims and "deletionTimestamp" not in about:
+                if request.pod_key(pod) in victims and "deletionTimestamp" not in about:
                     # By uid as well: a pod of this name that was made since has done nothing to be deleted for.
                     self._client.delete(kube.PODS, about["name"], self._namespace, uid=about["uid"])
 
@@ -90,7 +90,7 @@ class DeploymentCluster:
         A mark whose scaling failed stays on a pod that may hold a replica by now, and would cost that one its life.
         """
         for pod in self._client.list(kube.PODS, self._namespace, labels=f"{names.LABEL_POOL}={pool}"):
-            is_victim = objects.pod_key(pod) in victims
+            is_victim = request.pod_key(pod) in victims
             is_marked = names.ANNOTATION_DELETION_COST in (pod["metadata"].get("annotations") or {})
             if is_victim != is_marked:
                 cost = {names.ANNOTATION_DELETION_COST: FIRST_TO_GO if is_victim else None}
@@ -125,7 +125,7 @@ def _pool(name: str, wanted: int, workers: Sequence[Json], now_s: float) -> Pool
         wanted=wanted,
         workers=tuple(
             WorkerSeen(
-                pod=objects.pod_key(pod),
+                pod=request.pod_key(pod),
                 node=pod["spec"].get("nodeName"),
                 ready=_is_ready(pod),
                 deleting="deletionTimestamp" in pod["metadata"],

@@ -25,7 +25,7 @@ from autoscaler.ports import Unavailable
 from vgpu.adapters import kube
 from vgpu.adapters.kube_verbs import Json, Selection
 from vgpu.adapters.kube_watch import Reflector
-from vgpu.core import names, objects
+from vgpu.core import names, request
 
 log = logging.getLogger(__name__)
 
@@ -191,9 +191,9 @@ class Kubelet:
             try:
                 self._tend(uid, pod, now_s)
             except kube.Unavailable as error:
-                log.warning("pod %s: %s", objects.pod_key(pod), error)
+                log.warning("pod %s: %s", request.pod_key(pod), error)
             except (kube.NotFound, kube.Conflict) as error:
-                log.info("pod %s changed meanwhile: %s", objects.pod_key(pod), error)
+                log.info("pod %s changed meanwhile: %s", request.pod_key(pod), error)
 
     def _tend(self, uid: str, pod: Json, now_s: float) -> None:
         """Bring one pod's process and status closer to what they should be."""

@@ -13,7 +13,7 @@ from autoscaler.embedded.extension import ExtenderFailed, Extension
 from vgpu.adapters import kube
 from vgpu.adapters.kube_verbs import Json, Selection
 from vgpu.adapters.kube_watch import Reflector
-from vgpu.core import names, objects, packing
+from vgpu.core import names, objects, packing, request
 from vgpu.core.inventory import Inventory, Slot
 from vgpu.core.packing import Candidate
 from vgpu.core.profile import ProfileError, parse_profile
@@ -116,9 +116,9 @@ class Scheduler:
             try:
                 self._schedule(pod)
             except (kube.Conflict, kube.NotFound) as error:
-                log.info("%s changed meanwhile: %s", objects.pod_key(pod), error)
+                log.info("%s changed meanwhile: %s", request.pod_key(pod), error)
             except ExtenderFailed as error:
-                log.warning("%s: %s", objects.pod_key(pod), error)
+                log.warning("%s: %s", request.pod_key(pod), error)
 
     def _schedule(self, pod: Json) -> None:
         """Bind one pod, or say once, on the pod, why it waits."""

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vgpu.core import cuts, names
+from vgpu.core.hold import is_finished
 from vgpu.core.inventory import Gpu, Inventory, Node, Slot, overfull
 from vgpu.core.profile import Profile, ProfileError, parse_profile
+from vgpu.core.request import pod_key
 from vgpu.core.share import SchedulerPolicy
 from vgpu.core.slot_type import Fraction
 
@@ -68,11 +70,6 @@ def parse_inventory(nodes: Iterable[Json], pods: Iterable[Json], sizes: Collecti
     problems += [Problem(kind=kind, name=name, message=message) for kind, name, message in uncut]
     cut_once, repeated = _without_repeated_cards(held, cut_nodes)
     return Parsed(inventory=Inventory(nodes=(*held, *cut_once)), problems=(*problems, *doubted, *unheld, *repeated))
-
-
-def pod_key(pod: Json) -> str:
-    """How a pod is named everywhere in this system: namespace/name."""
-    return f"{pod['metadata'].get('namespace', 'default')}/{pod['metadata']['name']}"
 
 
 def slots_requested(pod: Json) -> int:
@@ -222,7 +219,7 @@ def _holders(nodes: tuple[Node, ...], pods: Iterable[Json]) -> tuple[dict[str, s
     bound: list[tuple[str, int, list[str], str]] = []
     for pod in pods:
         node = (pod.get("spec") or {}).get("nodeName")
-        if node not in free or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        if node not in free or is_finished(pod):
             continue
         try:
             count = slots_requested(pod)

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from vgpu.adapters import kube, nvml
 from vgpu.adapters.nvml_events import XidWatch
+from vgpu.adapters.probes import make_server
 from vgpu.core import names
 from vgpu.deviceplugin.metrics import PluginMetrics
 from vgpu.deviceplugin.node_writer import NodeWriter
@@ -22,7 +23,6 @@ from vgpu.deviceplugin.sampling import Sampler
 from vgpu.deviceplugin.service import Mode
 from vgpu.deviceplugin.settings import Parser, Settings, make_parser, parse
 from vgpu.deviceplugin.socket_server import SocketUnusable
-from vgpu.deviceplugin.web import make_server
 from vgpu.emulator import nvml_library
 
 _log = logging.getLogger("vgpu.deviceplugin")

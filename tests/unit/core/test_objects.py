@@ -8,8 +8,9 @@ import pytest
 from tests.build import node_json, pod_json
 from vgpu.core import names
 from vgpu.core.inventory import Gpu, Inventory, Node, Slot
-from vgpu.core.objects import Problem, parse_inventory, pod_key, slots_requested
+from vgpu.core.objects import Problem, parse_inventory, slots_requested
 from vgpu.core.profile import parse_profile
+from vgpu.core.request import pod_key
 from vgpu.core.share import SchedulerPolicy
 
 LABELS = {

@@ -1,4 +1,4 @@
-"""Serves /metrics, /healthz and /readyz over HTTP."""
+"""Serves a node process' /metrics and what probes ask, over HTTP."""
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -28,7 +28,9 @@ def make_server(host: str, port: int, registry: CollectorRegistry, checks: Mappi
                 wrong = checks[path]()
                 self._answer(HTTPStatus.SERVICE_UNAVAILABLE if wrong else HTTPStatus.OK, wrong or "ok")
             else:
-                self._answer(HTTPStatus.NOT_FOUND, f"{path} is not here; {', '.join(('/metrics', *checks))} are")
+                here = ("/metrics", *checks)
+                named = " and ".join(here) if len(here) == 2 else ", ".join(here)
+                self._answer(HTTPStatus.NOT_FOUND, f"{path} is not here; {named} are")
 
         def _answer(self, status: HTTPStatus, text: str) -> None:
             body = f"{text}\n".encode()
