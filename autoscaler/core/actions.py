@@ -219,10 +219,11 @@ def _held(fleet: Fleet) -> frozenset[str | None]:
 
 def _drained_and_empty(fleet: Fleet, seen: PoolSeen) -> tuple[str, ...]:
     """Drained workers that certainly hold no replica: every model that could live there is readable."""
-    if any(model.name not in fleet.deployments for model in fleet.spec.models_of(seen.pool)):
+    drained = [worker.pod for worker in seen.live if worker.draining]
+    if not drained or any(model.name not in fleet.deployments for model in fleet.spec.models_of(seen.pool)):
         return ()
     held = _held(fleet)
-    return tuple(worker.pod for worker in seen.live if worker.draining and worker.pod not in held)
+    return tuple(pod for pod in drained if pod not in held)
 
 
 def _give_up(seen: PoolSeen, drained: tuple[str, ...], needed: int) -> list[Action]:

@@ -6,13 +6,14 @@ work; how much of that may be used within the objective is a matter of queueing.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 from operator import sub
 
 from autoscaler.core.contention import Contention
 from autoscaler.core.interference import card_rate
-from autoscaler.core.queueing import closed_rates
+from autoscaler.core.queueing import closed_rates, open_demand_s
 from autoscaler.core.service import Demand
 from vgpu.core.inventory import Inventory, Slot
 from vgpu.core.share import SchedulerPolicy
@@ -101,6 +102,8 @@ class Reach:
     """Up to this many each adds something worth its slot."""
     slots: int
     """Up to this many there is a slot."""
+    here: Mapping[str, Sequence[float]] = field(default_factory=dict, compare=False)
+    """By card, of one slot type: what each of the model's replicas there adds, the last one last."""
 
 
 def reach(
@@ -113,48 +116,49 @@ def reach(
     """
     running, unknown = _own(cards.contention, placed)
     solo_per_s = demand.items / demand.solo_s
-    gains = [(solo_per_s, solo_per_s)] * unknown
+    gains, here = [(solo_per_s, solo_per_s)] * unknown, dict[str, list[float]]()
     for gpu, (own, own_ratio) in running.items():
-        gains += paced(cards, demand, gpu, range(own), own=own, own_ratio=own_ratio)
+        each = paced(cards, demand, gpu, range(own), own, own_ratio)
+        here[gpu] = [gain for gain, _ in each]
+        gains += each
     gains.sort(reverse=True)
     offers: list[tuple[float, float]] = []
     for card in cards.free.get(profile, ())[: max(0, most - len(gains))]:
         own, own_ratio = running.get(card.gpu, (0, 0.0))
-        offers += paced(cards, demand, card.gpu, range(own, own + card.slots), own=own, own_ratio=own_ratio)
+        offers += paced(cards, demand, card.gpu, range(own, own + card.slots), own, own_ratio)
     offers.sort(reverse=True)
     slots = len(gains) + len(offers)
     gains += (gain for gain in offers if gain[0] >= least_gain_ratio * solo_per_s)
     useful = len(gains)
-    average = sum(g for g, _ in gains) / useful if gains else solo_per_s
-    alone = sum(g for _, g in gains) / useful if gains else solo_per_s
+    average = sum([gain for gain, _ in gains]) / useful if gains else solo_per_s
+    alone = sum([lone for _, lone in gains]) / useful if gains else solo_per_s
     further = max(average, least_gain_ratio * solo_per_s)
     gains += [(further, max(further, alone))] * (most - len(gains))
     return Reach(
-        rates_per_s=tuple(summed([g for g, _ in gains[:most]])),
-        lone_per_s=tuple(summed([g for _, g in gains[:most]])),
+        rates_per_s=summed([gain for gain, _ in gains[:most]]),
+        lone_per_s=summed([lone for _, lone in gains[:most]]),
         useful=useful,
         slots=slots,
+        here=here,
     )
 
 
-def expendable(cards: Cards, demand: Demand, placed: Mapping[str, str | None]) -> tuple[str, ...]:
-    """The replicas (id -> slot) in the order in which the model can best do without them.
+def expendable(cards: Cards, here: Mapping[str, Sequence[float]], placed: Mapping[str, str | None]) -> tuple[str, ...]:
+    """The replicas (id -> slot) in the order in which the model can best do without them; `here` as in its `Reach`.
 
     On cards shared by units, of those that are worth the same the one with the fewest neighbours goes first: whole
     cards become free that way, for whoever needs one, and not only units here and there.
     """
-    running, _ = _own(cards.contention, placed.values())
-    ranked = []
-    gains = {
-        gpu: card_gains(cards, demand, gpu, range(own), own=own, own_ratio=own_ratio)
-        for gpu, (own, own_ratio) in running.items()
-    }
+    ranked, left = [], {gpu: len(gains) for gpu, gains in here.items()}
     for replica_id in sorted(placed):
-        slot = cards.contention.slots.get(placed[replica_id] or "")
-        # Of several on one card the first one to go takes along what the last one there adds.
-        gain = round(gains[slot.gpu_key].pop(), 2) if slot is not None else 0.0
+        slot, gain = cards.contention.slots.get(placed[replica_id] or ""), 0.0
+        if slot is not None:
+            # Of several on one card the first one to go takes along what the last one there adds.
+            gpu = slot.gpu_key
+            left[gpu] -= 1
+            gain = round(here[gpu][left[gpu]], 2)
         ranked.append((gain, neighbours(cards, slot), replica_id))
-    return tuple(replica_id for _, _, replica_id in sorted(ranked))
+    return tuple([replica_id for _, _, replica_id in sorted(ranked)])
 
 
 def neighbours(cards: Cards, slot: Slot | None) -> int:
@@ -188,25 +192,29 @@ def _own(contention: Contention, placed: Iterable[str | None]) -> tuple[dict[str
     """By card: how many replicas and what they usually use; and how many sit nobody knows where."""
     counts: dict[str, tuple[int, float]] = {}
     unknown = 0
+    card_of, usual, none = contention.card_of, contention.usual, (0, 0.0)
     for slot_id in placed:
-        slot = contention.slots.get(slot_id or "")
-        if slot is None:
+        gpu = card_of.get(slot_id or "")
+        if gpu is None or slot_id is None:
             unknown += 1
             continue
-        count, ratio = counts.get(slot.gpu_key, (0, 0.0))
-        counts[slot.gpu_key] = (count + 1, ratio + contention.usual.get(slot.slot_id, 0.0))
+        count, ratio = counts.get(gpu, none)
+        counts[gpu] = (count + 1, ratio + usual.get(slot_id, 0.0))
     return counts, unknown
 
 
 def card_gains(cards: Cards, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float) -> list[float]:
     """What each replica beyond `counts.start` adds on a card."""
+    if cards.contention.gpus[gpu].policy is SchedulerPolicy.BEST_EFFORT:
+        gains = _shared_gains(cards, demand, gpu, counts.stop, own_ratio)
+        return gains[counts.start :] if counts.start else gains
     rates = cards.rates(demand, gpu, counts, own=own, own_ratio=own_ratio)
     gains = list(map(sub, rates[1:], rates))
     return gains if min(gains) >= 0 else [max(0.0, gain) for gain in gains]
 
 
-def paced(
-    cards: Cards, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float
+def paced(  # a card, a range of counts on it, and what is there
+    cards: Cards, demand: Demand, gpu: str, counts: range, own: int, own_ratio: float
 ) -> list[tuple[float, float]]:
     """What each replica beyond `counts.start` adds beside the others of its model, and what it would do without them.
 
@@ -214,14 +222,24 @@ def paced(
     """
     if cards.contention.gpus[gpu].policy is not SchedulerPolicy.BEST_EFFORT:
         return [(gain, gain) for gain in card_gains(cards, demand, gpu, counts, own=own, own_ratio=own_ratio)]
-    gains = card_gains(cards, demand, gpu, range(counts.stop), own=own, own_ratio=own_ratio)
+    gains = _shared_gains(cards, demand, gpu, counts.stop, own_ratio)
     lone = gains[0]
-    return [(gain, max(gain, lone)) for gain in gains[counts.start :]]
+    if len(gains) == 1:
+        return [(lone, lone)]
+    return [(gain, gain if gain > lone else lone) for gain in gains[counts.start :]]
 
 
-def summed(gains: Sequence[float]) -> Iterator[float]:
-    total = 0.0
-    yield total
-    for gain in gains:
-        total += gain
-        yield total
+def _shared_gains(cards: Cards, demand: Demand, gpu: str, count: int, own_ratio: float) -> list[float]:
+    """What each of so many replicas adds on a card whose engine is handed round: as most cards of a tick are."""
+    others_ratio = max(0.0, cards.contention.usual_by_gpu[gpu] - own_ratio)
+    items, away_s, stay_s = demand.items, demand.away_s, open_demand_s(demand.engine_s, others_ratio)
+    if count == 1:  # as nearly all are: nobody of the same model meets it there
+        return [items / (away_s + stay_s)]
+    rates = [items * rate for rate in closed_rates(count, away_s, demand.engine_s, others_ratio)]
+    gains = list(map(sub, rates[1:], rates))
+    return gains if min(gains) >= 0 else [max(0.0, gain) for gain in gains]
+
+
+def summed(gains: Iterable[float]) -> tuple[float, ...]:
+    """What 0, 1, 2 … of them are together."""
+    return tuple(accumulate(gains, initial=0.0))

@@ -7,10 +7,11 @@ that is on its way must not become a worker too many because two types are nearl
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from autoscaler.core.capacity import Cards
 from autoscaler.core.observation import DeploymentSeen, Observation, ReplicaState
+from autoscaler.core.record import replace
 from autoscaler.core.spanning import SlotOption
 from autoscaler.core.spec import FleetSpec, ModelSpec
 from autoscaler.core.state import ModelState
@@ -28,7 +29,7 @@ class Homes:
     pools: Mapping[str, str]
     """By worker that takes replicas: its pool."""
     vacant: Mapping[str, Sequence[str]]
-    """By pool: the cards of workers that hold no replica."""
+    """By pool: the cards of workers that hold no replica, or that are drained and will be replaced by empty ones."""
 
     @classmethod
     def of(cls, spec: FleetSpec, seen: Observation, inventory: Inventory) -> "Homes":
@@ -37,12 +38,17 @@ class Homes:
         if not joined:
             return cls(pools={}, vacant={})
         cards = {slot.holder: slot.gpu_key for slot in inventory.slots if slot.holder is not None}
-        open_ = {pool.pool: [w.pod for w in pool.live if not w.draining] for pool in seen.pools if pool.pool in joined}
         held = seen.lived_in
+        pools = [pool for pool in seen.pools if pool.pool in joined]
         return cls(
-            pools={pod: pool for pool, pods in open_.items() for pod in pods},
+            pools={worker.pod: pool.pool for pool in pools for worker in pool.live if not worker.draining},
             vacant={
-                pool: [cards[pod] for pod in pods if pod in cards and pod not in held] for pool, pods in open_.items()
+                pool.pool: [
+                    cards[worker.pod]
+                    for worker in pool.live
+                    if worker.pod in cards and (worker.draining or worker.pod not in held)
+                ]
+                for pool in pools
             },
         )
 

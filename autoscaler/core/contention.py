@@ -5,7 +5,7 @@ The device's utilization is never a target. It says how full a slot is against i
 is never taken for an idle slot.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -61,6 +61,8 @@ class Contention:
     gpus: Mapping[str, GpuLoad]
     slots: Mapping[str, Slot]
     slots_by_gpu: Mapping[str, tuple[Slot, ...]]
+    card_of: Mapping[str, str]
+    """By slot: the card it is on."""
     neighbours: Mapping[str, Beside]
     """By slot: it and its neighbours now; only of known cards whose every slot has a reading."""
     used: Mapping[str, float]
@@ -103,17 +105,17 @@ def measure(
     usual: Mapping[str, float] | None = None,
 ) -> Contention:
     """Put this tick's slot readings onto the cards of the inventory; `usual` is what the last tick called usual."""
-    slots, by_gpu = inventory.slots_by_id(), inventory.slots_by_gpu()
-    ids_by_gpu = _ids_by_gpu(slots)
+    slots, ids_by_gpu = _by_card(inventory)
     readings = fresh_readings(slots, seen, policy, now_s)
+    smoothed = _usual(readings, usual or {}, slots, _vacant(seen))
     strangers = unexplained(slots, seen)
+    by_gpu: dict[str, tuple[Slot, ...]] = {}
+    usual_by_gpu: dict[str, float] = {}
     gpus: dict[str, GpuLoad] = {}
     neighbours: dict[str, Beside] = {}
     used: dict[str, float] = {}
-    smoothed = _usual(readings, usual or {}, _empty(slots, seen))
-    usual_by_gpu: dict[str, float] = {}
-    for gpu, on_card in by_gpu.items():
-        ids = ids_by_gpu[gpu]
+    for gpu, ids in ids_by_gpu.items():
+        on_card = by_gpu[gpu] = tuple([slots[key] for key in ids])
         read = [reading if isinstance(reading := readings[key], SlotReading) else None for key in ids]
         busy = [reading.busy_ratio for reading in read if reading is not None]
         stranger_ratio = strangers.get(card_id(on_card[0]), 0.0) if strangers else 0.0
@@ -122,14 +124,15 @@ def measure(
         if load.unread or on_card[0].gpu.uuid is None:
             used |= _used_unseen(load, on_card, read)
         else:
-            beside = _neighbours(load, on_card, busy)
-            neighbours |= zip(ids, beside, strict=True)
-            used |= zip(ids, _used_of_entitled(load, beside), strict=True)
+            beside, shares = _on_card(load, on_card, busy)
+            neighbours.update(zip(ids, beside, strict=True))
+            used.update(zip(ids, shares, strict=True))
     return Contention(
         readings=readings,
         gpus=gpus,
         slots=slots,
         slots_by_gpu=by_gpu,
+        card_of={key: gpu for gpu, ids in ids_by_gpu.items() for key in ids},
         neighbours=neighbours,
         used=used,
         usual=smoothed,
@@ -137,40 +140,47 @@ def measure(
     )
 
 
-def _neighbours(load: GpuLoad, slots: Sequence[Slot], busy: list[float]) -> list[Beside]:
-    """What each slot of a card meets there, given what every one of them uses."""
+def _by_card(inventory: Inventory) -> tuple[dict[str, Slot], dict[str, list[str]]]:
+    """Every slot by its id, and those of each card."""
+    slots: dict[str, Slot] = {}
+    ids_by_gpu: dict[str, list[str]] = {}
+    for node in inventory.nodes:
+        for slot in node.slots:
+            slot_id = slot.slot_id
+            slots[slot_id] = slot
+            ids_by_gpu.setdefault(slot.gpu_key, []).append(slot_id)
+    return slots, ids_by_gpu
+
+
+def _on_card(load: GpuLoad, slots: Sequence[Slot], busy: list[float]) -> tuple[list[Beside], list[float]]:
+    """What each slot of a card meets there, given what every one of them uses; and what it uses of its share."""
+    policy, held, mosts = load.policy, load.held, _most_by_slot(slots)
     active = sum([ratio > BUSY_RATIO for ratio in busy])
-    return [
-        Beside(
-            load.policy,
-            own_ratio,
-            # Not the whole less its own: what is left of rounding would be a neighbour that uses next to nothing.
-            sum(busy[:place] + busy[place + 1 :]),
-            load.held + (slot.holder is None),
-            active - (own_ratio > BUSY_RATIO),
-            most,
-        )
-        for place, (slot, own_ratio, most) in enumerate(zip(slots, busy, _most_by_slot(slots), strict=True))
-    ]
+    shares = _shares(load, active, mosts)
+    cedes, before = policy is SchedulerPolicy.BEST_EFFORT, 0.0
+    beside, used = list[Beside](), list[float]()
+    for place, (slot, own_ratio, most, share) in enumerate(zip(slots, busy, mosts, shares, strict=True)):
+        # Not the whole less its own: what is left of rounding would be a neighbour that uses next to nothing.
+        others_ratio = sum(busy[place + 1 :], before)
+        before += own_ratio
+        others = active - 1 if own_ratio > BUSY_RATIO else active
+        attached = held if slot.holder is not None else held + 1
+        beside.append(Beside(policy, own_ratio, others_ratio, attached, others, most))
+        # It cedes what the others leave: beside a neighbour at 10 % a slot can have 90 %, not a half.
+        entitled = 1 - others_ratio if cedes and 1 - others_ratio > share else share
+        used.append(own_ratio / entitled if own_ratio < entitled else 1.0)
+    return beside, used
 
 
-def _used_of_entitled(load: GpuLoad, beside: Sequence[Beside]) -> list[float]:
-    """What each slot of a card uses of its share of it."""
-    running, policy = load.slots, load.policy
-    active = beside[0].active + (beside[0].own_ratio > BUSY_RATIO)
-    used = []
-    for slot in beside:
-        if policy is SchedulerPolicy.FIXED_SHARE:
-            entitled = _entitled_ratio(policy, 1, 0, slot.most)
-        else:
-            # Cards that mix sizes run more vGPUs than the largest profile alone would allow.
-            busy = active if policy is SchedulerPolicy.BEST_EFFORT else 0
-            entitled = _entitled_ratio(policy, running, busy, max(slot.most, running))
-        if policy is SchedulerPolicy.BEST_EFFORT:
-            # It cedes what the others leave: beside a neighbour at 10 % a slot can have 90 %, not a half.
-            entitled = max(entitled, 1 - slot.others_ratio)
-        used.append(min(1.0, slot.own_ratio / entitled))
-    return used
+def _shares(load: GpuLoad, active: int, mosts: Sequence[int]) -> list[float]:
+    """The part of the engine that each slot of a card is entitled to, so many of them with work."""
+    policy = load.policy
+    if policy is SchedulerPolicy.FIXED_SHARE:
+        return [_entitled_ratio(policy, 1, 0, most) for most in mosts]
+    busy = active if policy is SchedulerPolicy.BEST_EFFORT else 0
+    # Cards that mix sizes run more vGPUs than the largest profile alone would allow.
+    by_most = {most: _entitled_ratio(policy, load.slots, busy, max(most, load.slots)) for most in set(mosts)}
+    return [by_most[most] for most in mosts]
 
 
 def _used_unseen(load: GpuLoad, slots: Sequence[Slot], read: Sequence[SlotReading | None]) -> dict[str, float]:
@@ -189,13 +199,6 @@ def _used_unseen(load: GpuLoad, slots: Sequence[Slot], read: Sequence[SlotReadin
     return used
 
 
-def _ids_by_gpu(slots: Mapping[str, Slot]) -> dict[str, list[str]]:
-    grouped: dict[str, list[str]] = {}
-    for slot_id, slot in slots.items():
-        grouped.setdefault(slot.gpu_key, []).append(slot_id)
-    return grouped
-
-
 def _most_by_slot(slots: Sequence[Slot]) -> list[int]:
     """How many vGPUs of its profile one card runs, for each slot of a card."""
     if len({id(slot.profile) for slot in slots}) == 1:  # nearly always: one look-up for the whole card
@@ -203,30 +206,34 @@ def _most_by_slot(slots: Sequence[Slot]) -> list[int]:
     return [_most_per_gpu(slot.profile) for slot in slots]
 
 
-def _empty(slots: Mapping[str, Slot], seen: Observation) -> frozenset[str]:
-    """Slots that nobody holds, or a worker in which no replica lives."""
+def _vacant(seen: Observation) -> set[str]:
+    """Workers in which no replica lives."""
     lived_in = {replica.worker for deployment in seen.deployments for replica in deployment.replicas}
-    vacant = {worker.pod for pool in seen.pools for worker in pool.workers} - lived_in
-    return frozenset(key for key, slot in slots.items() if slot.holder is None or slot.holder in vacant)
+    return {worker.pod for pool in seen.pools for worker in pool.workers} - lived_in
 
 
 def _usual(
-    readings: Mapping[str, SlotReading | Missing], before: Mapping[str, float], empty: frozenset[str]
+    readings: Mapping[str, SlotReading | Missing],
+    before: Mapping[str, float],
+    slots: Mapping[str, Slot],
+    vacant: Collection[str],
 ) -> dict[str, float]:
     """Smooth each slot's engine use; a slot without a reading keeps what it had.
 
-    An empty slot is believed at once: what a replica that has left once used would be taken for a neighbour's use,
-    make its card look full, and have the count that has just fallen rise again.
+    A slot that nobody holds, or a worker in which no replica lives, is believed at once: what a replica that has left
+    once used would be taken for a neighbour's use, make its card look full, and have the count that has just fallen
+    rise again.
     """
     usual: dict[str, float] = {}
     for slot_id, reading in readings.items():
         known = before.get(slot_id)
         if not isinstance(reading, SlotReading):
             usual[slot_id] = known or 0.0
-        elif known is None or (slot_id in empty and reading.busy_ratio < known):
-            usual[slot_id] = reading.busy_ratio
-        else:
-            usual[slot_id] = known + SMOOTHING * (reading.busy_ratio - known)
+            continue
+        busy_ratio = reading.busy_ratio
+        if known is None or (busy_ratio < known and ((holder := slots[slot_id].holder) is None or holder in vacant)):
+            known = busy_ratio
+        usual[slot_id] = known + SMOOTHING * (busy_ratio - known)
     return usual
 
 

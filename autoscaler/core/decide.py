@@ -6,7 +6,7 @@ says what fits and helps, and the plan lists the actions that follow. Nothing he
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from autoscaler.core import actions, evidence, guardrails, markets, policy, spanning, waking
 from autoscaler.core.capacity import Cards, expendable
@@ -19,7 +19,9 @@ from autoscaler.core.markets import Shares
 from autoscaler.core.moves import begun_for_others, move
 from autoscaler.core.observation import DeploymentSeen, Missing, Observation, PoolSeen, ReplicaSample
 from autoscaler.core.placement import Grant, Want, place_models
-from autoscaler.core.signals import FreshReplica, ModelSignals, frozen, read_replicas, read_signals, slot_gaps
+from autoscaler.core.record import replace
+from autoscaler.core.replicas import FreshReplica, read_replicas
+from autoscaler.core.signals import ModelSignals, read_signals
 from autoscaler.core.situation import Situation, needing
 from autoscaler.core.spanning import SlotOption, slot_options
 from autoscaler.core.spec import FleetSpec, ModelSpec, PoolSpec
@@ -57,10 +59,7 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
     shared = markets.shared(spec, drafts, tick.cards, now_s)
     drafts = [_yielding(draft, shared, now_s) for draft in drafts]
     pools = {name: read for name, read in tick.pools.items() if isinstance(read, PoolSeen)}
-    bound = {
-        name: sum(worker.node is not None and not worker.draining for worker in pool.live)
-        for name, pool in pools.items()
-    }
+    bound = {name: sum(worker.node is not None for worker in pool.live) for name, pool in pools.items()}
     # Of equal priority the one that lacks most chooses first.
     urgent = sorted(drafts, key=lambda draft: (-draft.spec.priority, -draft.claim.gain(draft.current)))
     wants = [_want(tick, draft, shared) for draft in urgent]
@@ -153,13 +152,14 @@ def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> Draft | No
         spec=spec,
         current=state.desired,
         count=steps[-1].after,
-        state=replace(moved, carried=moved.carried.with_value(tick.now_s, claimed.now)),
+        state=moved,
         steps=steps,
-        claim=replace(claimed, floor=situation.floor),
+        claim=claimed if claimed.floor == situation.floor else replace(claimed, floor=situation.floor),
         recommendations=recommendations,
         signals=signals,
         placed=placed,
         demand=situation.demand,
+        here=situation.here,
         types=situation.types,
         lives=lives,
     )
@@ -186,11 +186,14 @@ def _signals(
     tick: _Tick, spec: ModelSpec, state: ModelState
 ) -> tuple[ModelState, ModelSignals, tuple[FreshReplica, ...]]:
     settings = tick.spec.policy
-    state = state.with_samples(tick.samples.get(spec.name, ()), settings.window_s)
-    fresh, gaps = read_replicas(state.running_ids, state.windows, tick.seen, settings, tick.now_s)
-    all_gaps = (*gaps, *frozen(fresh, tick.contention), *slot_gaps(fresh, tick.contention))
-    signals = read_signals(spec, settings, fresh, all_gaps, tick.contention, state.running)
-    return (*waking.listen(state, signals, fresh, tick.seen, settings, tick.now_s), fresh)
+    windows = state.windows_with(tick.samples.get(spec.name, ()), settings.window_s)
+    fresh, gaps = read_replicas(state.running_ids, windows, tick.seen, settings, tick.now_s)
+    measured = read_signals(spec, settings, fresh, gaps, tick.contention, state.running)
+    heard, signals = waking.listen(state, measured, fresh, tick.seen, settings, tick.now_s)
+    state = replace(
+        state, windows=windows, knocks=heard.knocks, asked_s=heard.asked_s, quiet_since_s=heard.quiet_since_s
+    )
+    return state, signals, fresh
 
 
 def _reset_step(deployment: DeploymentSeen, state: ModelState) -> tuple[Step, ...]:
@@ -274,7 +277,7 @@ def _victims(tick: _Tick, draft: Draft, count: int) -> tuple[str, ...]:
         return ()
     if draft.types:
         return spanning.expendable(tick.cards, draft.types, draft.placed, draft.yields_in)
-    return () if draft.demand is None else expendable(tick.cards, draft.demand, draft.placed)
+    return () if draft.demand is None else expendable(tick.cards, draft.here, draft.placed)
 
 
 def _remember(tick: _Tick, draft: Draft, decision: Decision, posted: int | None) -> ModelState:
@@ -283,8 +286,11 @@ def _remember(tick: _Tick, draft: Draft, decision: Decision, posted: int | None)
     if decision.spread or not decision.count:
         state = replace(state, spread=dict(decision.spread)) if draft.types else state
     deployment = tick.deployments[draft.spec.name]
-    if posted is not None:
-        return replace(state, posted=posted, posted_s=tick.now_s)
-    if isinstance(deployment, DeploymentSeen):
-        return replace(state, posted=deployment.target, posted_s=deployment.at_s)
-    return state
+    if isinstance(deployment, Missing):
+        return state if posted is None else replace(state, posted=posted, posted_s=tick.now_s)
+    return replace(
+        state,
+        carried=state.carried.with_value(tick.now_s, draft.claim.now),
+        posted=deployment.target if posted is None else posted,
+        posted_s=deployment.at_s if posted is None else tick.now_s,
+    )

@@ -1,6 +1,6 @@
 """A decision before placement, with the memory it leaves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autoscaler.core.decision import Recommendation, Step
@@ -27,6 +27,8 @@ class Draft:
     placed: Mapping[str, str | None] = field(default_factory=dict)
     """Running replicas that could be read, and their slots."""
     demand: Demand | None = None
+    here: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """By card: what each of its replicas there adds, once that is known."""
     types: tuple[SlotOption, ...] = ()
     """Of a model on several slot types: what they are to it."""
     lives: Mapping[str, str] = field(default_factory=dict)

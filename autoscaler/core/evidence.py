@@ -5,10 +5,9 @@ left over from before. Without this memory a model that needs two replicas and l
 one again and again.
 """
 
-from dataclasses import replace
-
 from autoscaler.core.decision import Recommendation
 from autoscaler.core.observation import Missing
+from autoscaler.core.record import replace
 from autoscaler.core.situation import Situation
 from autoscaler.core.state import ModelState, Overload
 
@@ -17,7 +16,7 @@ def learn(situation: Situation) -> ModelState:
     """The state with this tick's evidence in it, and without what is too old or disproved."""
     state, offered = situation.state, situation.signals.offered_per_s
     if situation.need is not None:  # capacity is known: no count has to be remembered
-        return replace(state, overloads=())
+        return replace(state, overloads=()) if state.overloads else state
     at_rest = situation.steady and not state.pending and not situation.signals.gaps
     if not at_rest or isinstance(offered, Missing):
         return state.without_overloads(borne_per_s=None, settings=situation.policy, now_s=situation.now_s)

@@ -5,9 +5,10 @@ first time has counted all it shows since the sample before; only what the very 
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from autoscaler.core.observation import IngressSample
+from autoscaler.core.record import replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,21 +8,17 @@ from autoscaler.core.queueing import closed_rate, company
 from vgpu.core.share import SchedulerPolicy
 
 
-def stretch(
-    policy: SchedulerPolicy, others_ratio: float, *, own_ratio: float, attached: int, most: int, active: int
+def stretch(  # each is one number of the formula
+    policy: SchedulerPolicy, others_ratio: float, own_ratio: float, attached: int, most: int, active: int
 ) -> float:
     """How many times as long a slot's engine work takes as alone on the card, at least 1.
 
     others_ratio, own_ratio  the part of the engine that the card's other slots use, and this one
     attached, most, active  guests on the card, guests the profile allows, other guests with work now
     """
-    match policy:
-        case SchedulerPolicy.FIXED_SHARE:
-            return float(max(1, most))
-        case SchedulerPolicy.EQUAL_SHARE:
-            return float(max(1, attached))
-        case SchedulerPolicy.BEST_EFFORT:
-            return 1.0 + company(active, others_ratio, own_ratio)
+    if policy is SchedulerPolicy.BEST_EFFORT:
+        return 1.0 + company(active, others_ratio, own_ratio)
+    return float(max(1, most if policy is SchedulerPolicy.FIXED_SHARE else attached))
 
 
 def card_rate(  # noqa: PLR0913  # each is one number of the formula

@@ -1,13 +1,15 @@
 """What one model's ticks have taught: cost of a batch, shape of the load, time of a start, trust in the formulas."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
 
 from autoscaler.core.contention import Contention
+from autoscaler.core.record import replace
 from autoscaler.core.rehearsal import Bearable, Rehearsal
+from autoscaler.core.replicas import Arrivals, FreshReplica
 from autoscaler.core.service import Service, learn
-from autoscaler.core.signals import FreshReplica
 
 WARM_UP_S = 20.0
 """A replica teaches nothing for so long after it was first seen running: caches, compilation, first batches."""
@@ -42,9 +44,9 @@ class Learned:
     """Variance of the arrivals of a tick as a part of their mean: 1 for Poisson's."""
     arrivals: float | None = None
     """Of the last tick, to compare the next with."""
-    since_s: tuple[tuple[str, float], ...] = ()
+    since_s: Mapping[str, float] = field(default_factory=dict)
     """When each running replica was first seen running."""
-    heard_s: tuple[tuple[str, float], ...] = ()
+    heard_s: Mapping[str, float] = field(default_factory=dict)
     """When the last sample of each replica was taken."""
     asked: tuple[tuple[float, int], ...] = ()
     """Wishes not yet fulfilled: when, and for which count."""
@@ -58,12 +60,13 @@ class Learned:
 
     def warm(self, now_s: float) -> frozenset[str]:
         """Replicas that have run long enough to tell their cost."""
-        return frozenset(replica_id for replica_id, since_s in self.since_s if now_s - since_s >= WARM_UP_S)
+        return frozenset([key for key, since_s in self.since_s.items() if now_s - since_s >= WARM_UP_S])
 
     def with_running(self, running: Sequence[str], now_s: float) -> "Learned":
         """Take in which replicas run; wishes that came true tell how long a start takes."""
-        known = dict(self.since_s)
-        since_s = tuple((replica_id, known.get(replica_id, now_s)) for replica_id in running)
+        if not self.asked and tuple(self.since_s) == tuple(running):
+            return self
+        since_s = {replica_id: self.since_s.get(replica_id, now_s) for replica_id in running}
         done = tuple(now_s - asked_s for asked_s, count in self.asked if count <= len(running))
         open_ = tuple(wish for wish in self.asked if wish[1] > len(running))
         if since_s == self.since_s and not done:
@@ -79,22 +82,23 @@ class Learned:
 
     def with_news(self, fresh: Sequence[FreshReplica], now_s: float) -> tuple["Learned", tuple[FreshReplica, ...]]:
         """Those whose last sample was not here at an earlier tick: what was learned once is not learned again."""
-        known = dict(self.heard_s)
-        heard = {replica.replica_id: now_s - replica.age_s for replica in fresh}
+        known, never_s = self.heard_s, -math.inf
+        heard_s = {replica.replica_id: now_s - replica.age_s for replica in fresh}
         # A sample's time is worked out from its age: a microsecond is rounding.
-        news = tuple(r for r in fresh if heard[r.replica_id] > known.get(r.replica_id, -math.inf) + 1e-6)
-        return replace(self, heard_s=tuple(heard.items())), news
+        is_new = [at_s > known.get(replica_id, never_s) + 1e-6 for replica_id, at_s in heard_s.items()]
+        news = tuple(fresh) if all(is_new) else tuple(compress(fresh, is_new))
+        return replace(self, heard_s=heard_s), news
 
     def with_service(self, fresh: Sequence[FreshReplica], contention: Contention, now_s: float) -> "Learned":
         """Take in what warm replicas did."""
         return replace(self, service=learn(self.service, fresh, contention, self.warm(now_s)))
 
-    def with_arrivals(self, fresh: Sequence[FreshReplica]) -> "Learned":
+    def with_arrivals(self, arrivals: Arrivals) -> "Learned":
         """Take in how many requests came since the last tick, for how much that number jumps about."""
-        over_s = max([replica.last.over_s for replica in fresh], default=0.0)
+        over_s = arrivals.over_s
         if over_s <= 0:
             return self
-        came = float(max(0, sum([replica.last.arrived for replica in fresh])))
+        came = float(max(0, arrivals.came))
         if self.arrivals is None or came + self.arrivals < 10:
             return replace(self, arrivals=came)
         # Half the squared difference of neighbours is the variance without the slow swing.

@@ -8,11 +8,12 @@ could live in another pool just as well, it moves there for the other model's sa
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from autoscaler.core import moves
 from autoscaler.core.capacity import Cards
 from autoscaler.core.draft import Draft
+from autoscaler.core.record import replace
 from autoscaler.core.sharing import Claim, shares
 from autoscaler.core.spanning import useful_slots
 from autoscaler.core.spec import FleetSpec

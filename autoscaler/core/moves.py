@@ -5,12 +5,13 @@ the model can best do without, and that is the one whose card has become bad.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from autoscaler.core import spanning
 from autoscaler.core.capacity import Cards, gain_on, own_by_card
 from autoscaler.core.decision import Reason, Stage, Step, numbers
 from autoscaler.core.draft import Draft
+from autoscaler.core.record import replace
 from autoscaler.core.situation import Situation
 from autoscaler.core.state import ModelState, Moving
 from vgpu.core.slot_type import SlotType
@@ -52,6 +53,8 @@ def move(
     better = _better(situation, count, cards, placed, profile)
     rested = moving.ended_s is None or now_s - moving.ended_s >= EVERY_S
     if better is None or not rested:
+        if moving.since_s is None:
+            return state, None
         return replace(state, moving=replace(moving, since_s=None)), None
     since_s = now_s if moving.since_s is None else moving.since_s
     if now_s - since_s < LASTING_S:

@@ -5,11 +5,13 @@ rehearsal which headroom and hold this load has shown to need. What the clients 
 model of the world is believed less while more requests come late than it foretells, and more where fewer do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from autoscaler.core.capacity import Reach
 from autoscaler.core.learning import PROMISE_RATIO
-from autoscaler.core.queueing import bearable_ratio
+from autoscaler.core.queueing import Tolerance
 from autoscaler.core.rehearsal import Bearable, Rehearsal
 from autoscaler.core.service import Demand, Service
 from autoscaler.core.spec import ModelSpec, PolicySettings
@@ -65,58 +67,46 @@ def bearable(
     """Turn what replicas can do into what they bear within the objective."""
     allowed = PROMISE_RATIO * (1 - policy.attainment_margin_ratio)
     objective_s = spec.objective_p95_ms / 1000
-    in_reach = demand.solo_s < objective_s
-    late = _Late(objective_s=objective_s, variation=(variation + SERVICE_VARIATION) / 2, allowed_ratio=allowed)
     # A group that does better than foretold may be busier than foretold; it cannot do more than it can.
     doubt, trust = max(1.0, trim), min(1.0, trim)
-    rates = [-1.0]  # no load is a reason for none: see `waking`
-    limits = [0.0]
-    for count in range(1, len(curve.rates_per_s)):
-        limit_per_s = curve.rates_per_s[count] / doubt
-        borne = OUT_OF_REACH_BUSY_RATIO * limit_per_s
-        if in_reach:
-            borne = _borne_per_s(count, demand, late, (curve.lone_per_s[count] / doubt, limit_per_s), trust)
-        limits.append(limit_per_s)
-        rates.append(-1.0 if count < spec.min_replicas else max(borne, rates[-1]))
+    limits = [rate / doubt for rate in curve.rates_per_s]
+    if demand.solo_s < objective_s:
+        paces = [(lone / doubt, limit) for lone, limit in zip(curve.lone_per_s, limits, strict=True)]
+        tolerance = Tolerance.of((variation + SERVICE_VARIATION) / 2, allowed)
+        borne = _borne_per_s(paces[1:], demand, objective_s, tolerance, trust)
+    else:
+        borne = [OUT_OF_REACH_BUSY_RATIO * limit for limit in limits[1:]]
+    none = max(1, spec.min_replicas)  # no load is a reason for none: see `waking`
+    rates = (*[-1.0] * none, *accumulate(borne[none - 1 :], max))
     return Bearable(
-        rates_per_s=tuple(rates),
+        rates_per_s=rates,
         limits_per_s=tuple(limits),
         slack_s=max(0.05 * objective_s, objective_s - batch_s(demand, limits[-1] / (len(limits) - 1))),
         allowed_late_ratio=allowed,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Late:
-    """When a request is late, and how many may be."""
+def _borne_per_s(
+    paces: Sequence[tuple[float, float]], demand: Demand, objective_s: float, tolerance: Tolerance, trust: float
+) -> list[float]:
+    """The rates at which 1, 2 … replicas answer in time.
 
-    objective_s: float
-    variation: float
-    allowed_ratio: float
-
-
-def _borne_per_s(count: int, demand: Demand, late: _Late, paces_per_s: tuple[float, float], trust: float) -> float:
-    """The rate at which so many replicas answer in time.
-
-    The busier they are the more they wait for one another on their cards: their pace falls from the first of
-    `paces_per_s`, of each alone on its card, to the second, of all with work. How busy they may be follows from the
-    pace, and the pace from how busy they are; two rounds settle it to a percent.
+    The busier they are the more they wait for one another on their cards: the pace of so many falls from the first of
+    each of `paces`, in requests/s of each alone on its card, to the second, of all with work. How busy they may be
+    follows from the pace, and the pace from how busy they are; two rounds settle it to a percent.
     """
-    lone_s, full_s = (count / pace_per_s for pace_per_s in paces_per_s)
-    busy_ratio, pace_s = 1.0, full_s
-    for _ in range(2):
-        busy_ratio = bearable_ratio(
-            count,
-            patience=late.objective_s / batch_s(demand, 1 / pace_s),
-            variation=late.variation,
-            allowed_late_ratio=late.allowed_ratio,
-        )
-        pace_s = lone_s + (full_s - lone_s) * busy_ratio
-        if full_s - lone_s < SAME_PACE * full_s:
-            break
-    # What is late although nobody is busy is late by itself, and company is no help.
-    busy_ratio = max(LEAST_BUSY_RATIO, min(MOST_BUSY_RATIO, busy_ratio / trust))
-    return busy_ratio * count / (lone_s + (full_s - lone_s) * busy_ratio)
+    borne = []
+    for count, (lone_per_s, full_per_s) in enumerate(paces, start=1):
+        lone_s, full_s = count / lone_per_s, count / full_per_s
+        slowing_s = full_s - lone_s
+        busy_ratio = tolerance.busy_ratio(count, objective_s / batch_s(demand, 1 / full_s))
+        if slowing_s >= SAME_PACE * full_s:
+            pace_s = lone_s + slowing_s * busy_ratio
+            busy_ratio = tolerance.busy_ratio(count, objective_s / batch_s(demand, 1 / pace_s))
+        # What is late although nobody is busy is late by itself, and company is no help.
+        busy_ratio = max(LEAST_BUSY_RATIO, min(MOST_BUSY_RATIO, busy_ratio / trust))
+        borne.append(busy_ratio * count / (lone_s + slowing_s * busy_ratio))
+    return borne
 
 
 def batch_s(demand: Demand, rate_per_s: float) -> float:

@@ -9,6 +9,7 @@ Lavenberg, 1980); an open load beside it stretches the demand by 1 / (1 - load) 
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 _STEPS = 14
 """Halvings when searching for a load: 1/16,000 of the capacity, far finer than anything measured."""
@@ -46,6 +47,31 @@ def late_ratio(servers: int, busy_ratio: float, patience: float, variation: floa
     )
 
 
+class Tolerance(NamedTuple):
+    """How many requests may be late, and how much arrivals and service vary.
+
+    Rounded, so that answers can be remembered: a tick asks thousands of times.
+    """
+
+    variation_tenths: int
+    late_thousandths: int
+
+    @classmethod
+    def of(cls, variation: float, allowed_late_ratio: float) -> "Tolerance":
+        """Variation is rounded to tenths up to 5 and halves above; it is (ca² + cs²) / 2 as in `late_ratio`."""
+        tenths = round(variation * 10) or 1 if variation < 5 else min(500, round(variation * 2) * 5)
+        return cls(tenths, round(allowed_late_ratio * 1000))
+
+    def busy_ratio(self, servers: int, patience: float) -> float:
+        """How busy the servers may be, 0 to 1; 0 where even a lone request is late too often.
+
+        Patience is rounded to tenths below 20 and the whole above.
+        """
+        tenths = int(patience * 10) if patience < 20 else min(10_000, int(patience) * 10)
+        known = servers if servers <= 16 else min(1024, 1 << (servers.bit_length() - 1))
+        return _bearable_ratio(known, tenths if tenths > 0 else 0, self.variation_tenths, self.late_thousandths)
+
+
 @lru_cache(maxsize=65536)
 def _bearable_ratio(servers: int, patience_tenths: int, variation_tenths: int, late_thousandths: int) -> float:
     patience, variation, allowed = patience_tenths / 10, variation_tenths / 10, late_thousandths / 1000
@@ -60,15 +86,8 @@ def _bearable_ratio(servers: int, patience_tenths: int, variation_tenths: int, l
 
 
 def bearable_ratio(servers: int, *, patience: float, variation: float, allowed_late_ratio: float) -> float:
-    """How busy the servers may be, 0 to 1, for at most this part of the requests to come late.
-
-    0 where even a lone request is late too often. Inputs are rounded (patience to tenths below 20 and the whole above,
-    variation to tenths up to 5 and halves above) so that answers can be remembered: a tick asks thousands of times.
-    """
-    tenths = int(patience * 10) if patience < 20 else min(10_000, int(patience) * 10)
-    varied = round(variation * 10) or 1 if variation < 5 else min(500, round(variation * 2) * 5)
-    known = servers if servers <= 16 else min(1024, 1 << (servers.bit_length() - 1))
-    return _bearable_ratio(known, tenths if tenths > 0 else 0, varied, round(allowed_late_ratio * 1000))
+    """How busy the servers may be, 0 to 1, for at most this part of the requests to come late: see `Tolerance`."""
+    return Tolerance.of(variation, allowed_late_ratio).busy_ratio(servers, patience)
 
 
 def closed_rate(customers: int, away_s: float, engine_s: float, open_ratio: float = 0.0) -> float:
@@ -81,7 +100,7 @@ def closed_rate(customers: int, away_s: float, engine_s: float, open_ratio: floa
 
 def closed_rates(customers: int, away_s: float, engine_s: float, open_ratio: float = 0.0) -> list[float]:
     """`closed_rate` of 0, 1, 2 … customers; each follows from the one before."""
-    demand_s = engine_s / (1 - min(open_ratio, _FULL))
+    demand_s = open_demand_s(engine_s, open_ratio)
     queue = 0.0
     rates = [0.0]
     for count in range(1, customers + 1):
@@ -90,6 +109,11 @@ def closed_rates(customers: int, away_s: float, engine_s: float, open_ratio: flo
         queue = rate * stay_s
         rates.append(rate)
     return rates
+
+
+def open_demand_s(engine_s: float, open_ratio: float) -> float:
+    """How long the engine work of one takes beside an open load, which is what others use of the engine."""
+    return engine_s / (1 - (open_ratio if open_ratio < _FULL else _FULL))
 
 
 def company(customers: int, used_ratio: float, own_ratio: float) -> float:

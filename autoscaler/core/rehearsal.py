@@ -139,15 +139,17 @@ class Rehearsal:
         slow_per_s, trend_per_s2 = self._read(over_s, offered_per_s)
         readings = (offered_per_s, slow_per_s, max(0.0, slow_per_s + trend_per_s2 * horizon_s))
         peaks = tuple(_peaks(points, at_s, rate) for points, rate in zip(self.peaks, readings, strict=True))
-        held = tuple(points[bisect_left(points, (at_s - hold_s,))][1] for points in peaks for hold_s in HOLDS_S)
+        held = tuple([_largest(points, at_s - hold_s) for points in peaks for hold_s in HOLDS_S])
         since_s = at_s - horizon_s
         before = tuple(
-            points
-            if now == last and not (points and points[0][0] < since_s)
-            else _lows(points, self.at_s, last, now, since_s)
-            for points, last, now in zip(self.before, self.held, held, strict=True)
+            [
+                points
+                if now == last and not (points and points[0][0] < since_s)
+                else _lows(points, self.at_s, last, now, since_s)
+                for points, last, now in zip(self.before, self.held, held, strict=True)
+            ]
         )
-        firm = tuple(points[0][1] if points else now for points, now in zip(before, held, strict=True))
+        firm = [points[0][1] if points else now for points, now in zip(before, held, strict=True)]
         ready, counts = _counts(bearable.rates_per_s, firm, held)
         backlogs, charges = self._served(ready, over_s, offered_per_s, bearable)
         keep, came = math.exp(-over_s / MEMORY_S), offered_per_s * over_s
@@ -244,21 +246,15 @@ def _choice(chosen: int, costs: Sequence[float], late: Sequence[float], offered:
 
 def foretold_late_ratio(count: int, offered_per_s: float, bearable: Bearable) -> float:
     """The part of a tick's requests that so many replicas answer late when no backlog waits before them."""
-    borne = bearable.rates_per_s[count]
+    borne, limit, allowed = bearable.rates_per_s[count], bearable.limits_per_s[count], bearable.allowed_late_ratio
     if borne <= 0.0:
         return 1.0
-    if offered_per_s >= bearable.limits_per_s[count]:
+    if offered_per_s >= limit:
         return LATE_AT_CAPACITY
-    ratio: float = bearable.allowed_late_ratio * (offered_per_s / borne) ** _steepness(count, bearable)
-    return min(1.0, ratio)
-
-
-def _steepness(count: int, bearable: Bearable) -> float:
-    """The power by which lateness grows: from the allowed part at the bearable rate to LATE_AT_CAPACITY at capacity."""
-    borne, limit = bearable.rates_per_s[count], bearable.limits_per_s[count]
-    if borne <= 0 or limit <= borne:
-        return 1.0
-    return math.log(LATE_AT_CAPACITY / bearable.allowed_late_ratio) / math.log(limit / borne)
+    # The power by which lateness grows: from the allowed part at the bearable rate to LATE_AT_CAPACITY at capacity.
+    steepness = math.log(LATE_AT_CAPACITY / allowed) / math.log(limit / borne) if limit > borne else 1.0
+    ratio: float = allowed * (offered_per_s / borne) ** steepness
+    return ratio if ratio < 1.0 else 1.0
 
 
 def _peaks(points: Points, at_s: float, rate_per_s: float) -> Points:
@@ -270,6 +266,11 @@ def _peaks(points: Points, at_s: float, rate_per_s: float) -> Points:
     while start < stop and points[stop - 1][1] <= rate_per_s:
         stop -= 1
     return (*points[start:stop], (at_s, rate_per_s))
+
+
+def _largest(points: Points, since_s: float) -> float:
+    """The largest rate since a time, of peaks the last of which is of now."""
+    return points[0][1] if points[0][0] >= since_s else points[bisect_left(points, (since_s,))][1]
 
 
 def _lows(points: Points, last_s: float, last_per_s: float, now_per_s: float, since_s: float) -> Points:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from autoscaler.core.contention import Contention
 from autoscaler.core.interference import stretch
-from autoscaler.core.signals import FreshReplica
+from autoscaler.core.replicas import FreshReplica
 
 MEMORY_BATCHES = 3000.0
 """Batches after which a lesson weighs 1/e. At 15 a second, three minutes of one replica."""
@@ -128,31 +128,27 @@ def _sizes(most: float) -> Iterable[float]:
 def learn(service: Service, fresh: Iterable[FreshReplica], contention: Contention, warm: frozenset[str]) -> Service:
     """Take in what the warm replicas did, each with the waits for its neighbours taken out."""
     lessons: list[Lesson] = []
+    neighbours = contention.neighbours
     for replica in fresh:
         if replica.replica_id not in warm:
             continue
-        before, after = replica.last.samples[0].counters, replica.last.samples[-1].counters
+        first, last = replica.samples[-2:]
+        before, after = first.counters, last.counters
         answered, busy_s = after.answered - before.answered, after.engine_busy_s - before.engine_busy_s
         batches = after.batches - before.batches or answered
         if batches < 1 or busy_s <= 0 or answered < 1:
             continue
         spent_s = busy_s / batches
-        card = contention.beside(replica.slot_id) if replica.slot_id else None
+        card = neighbours.get(replica.slot_id or "")
         if card is None:
             # No device reading: the whole time counts as the engine's, as if this replica were alone.
             solo_s = engine_s = spent_s
         else:
-            if card.others_ratio > TELLING_RATIO:
+            policy, own_ratio, others_ratio, attached, active, most = card
+            if others_ratio > TELLING_RATIO:
                 continue
-            engine_s = min(spent_s, card.own_ratio * replica.last.over_s / batches)
-            waits = stretch(
-                card.policy,
-                card.others_ratio,
-                own_ratio=card.own_ratio,
-                attached=card.attached,
-                most=card.most,
-                active=card.active,
-            )
+            engine_s = min(spent_s, own_ratio * (last.at_s - first.at_s) / batches)
+            waits = stretch(policy, others_ratio, own_ratio, attached, most, active)
             solo_s = max(engine_s, spent_s - (waits - 1) * engine_s)
         lessons.append((float(batches), answered / batches, solo_s, engine_s))
     return service.with_lessons(lessons) if lessons else service

@@ -1,8 +1,8 @@
 """One model at one tick: what a policy or a guardrail may look at, and the need that follows from what was learned."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from autoscaler.core import need as law
 from autoscaler.core import spanning
@@ -10,9 +10,11 @@ from autoscaler.core.capacity import Cards, Reach, reach
 from autoscaler.core.learning import Learned
 from autoscaler.core.need import Need, Present
 from autoscaler.core.observation import Missing, Source
+from autoscaler.core.record import replace
 from autoscaler.core.rehearsal import LONGEST_BACKLOG_S, Bearable, foretold_late_ratio
+from autoscaler.core.replicas import Arrivals, FreshReplica, last_arrivals
 from autoscaler.core.service import Demand
-from autoscaler.core.signals import FreshReplica, ModelSignals, Signal
+from autoscaler.core.signals import ModelSignals, Signal
 from autoscaler.core.spanning import SlotOption
 from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings, PoolSpec
 from autoscaler.core.state import ModelState
@@ -46,6 +48,8 @@ class Situation:
     """What the learned model of the load asks for; None until enough was seen, or while it cannot be read."""
     demand: Demand | None = None
     """What a batch costs, by the same learning; of a model on several slot types, where its replicas are."""
+    here: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """By card: what each of its replicas there adds; only where there is one slot type."""
     types: tuple[SlotOption, ...] = ()
     """Of a model on several slot types: what they are to it. Empty where there is only one."""
 
@@ -142,14 +146,14 @@ def needing(
     blind = any(gap.source is Source.REPLICA for gap in signals.gaps)
     if blind or isinstance(offered, Missing) or not learned.service.is_known:
         return replace(situation, state=replace(situation.state, learned=learned))
-    all_new = news if len(news) == len(fresh) else ()
-    learned = learned.with_arrivals(all_new)
+    arrivals = last_arrivals(news if len(news) == len(fresh) else ())
+    learned = learned.with_arrivals(arrivals)
     demand, reached = _reached(situation, learned, cards, pools[0], [replica.slot_id for replica in fresh])
     bears = law.bearable(spec, policy, demand, reached, variation=learned.variation, trim=learned.trim)
     horizon_s = (learned.slowest_start_s or policy.cold_start_s) + policy.window_s / 2
     is_heard = isinstance(signals.unanswered_per_s, Signal)  # an ingress that went silent after a leap leaps no more
     knocked_per_s = situation.state.knocks.leapt_per_s(learned.variation) if is_heard else 0.0
-    rate_per_s = max(offered.value, knocked_per_s, _leapt_per_s(all_new, offered.value, learned.variation))
+    rate_per_s = max(offered.value, knocked_per_s, _leapt_per_s(arrivals, offered.value, learned.variation))
     foretold = foretold_late_ratio(min(len(fresh), max(1, spec.max_replicas)), offered.value, bears)
     learned = learned.with_trim(_late_ratio(situation), foretold, now_s)
     learned = learned.rehearsed(rate_per_s, bears, horizon_s, situation.state.desired, now_s)
@@ -163,7 +167,9 @@ def needing(
         ),
         current=situation.current,
     )
-    return replace(situation, state=replace(situation.state, learned=learned), need=needed, demand=demand)
+    return replace(
+        situation, state=replace(situation.state, learned=learned), need=needed, demand=demand, here=reached.here
+    )
 
 
 def _typed(
@@ -189,15 +195,14 @@ def _reached(
     return demand, reach(cards, demand, placed, pool.profile, most=most, least_gain_ratio=least)
 
 
-def _leapt_per_s(fresh: tuple[FreshReplica, ...], usual_per_s: float, variation: float) -> float:
+def _leapt_per_s(arrivals: Arrivals, usual_per_s: float, variation: float) -> float:
     """The rate since the last tick where it is beyond what chance does to the window's, three deviations; 0 otherwise.
 
     A step shows at once: in a window of 10 s it would still be halved after 5.
     """
-    over_s = max([replica.last.over_s for replica in fresh], default=0.0)
+    came, over_s = arrivals
     if over_s <= 0:
         return 0.0
-    came = sum([replica.last.arrived for replica in fresh])
     usual = usual_per_s * over_s
     return came / over_s if came > usual + 3 * math.sqrt(variation * max(usual, 1.0)) else 0.0
 

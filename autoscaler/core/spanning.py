@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from autoscaler.core.capacity import Cards, OwnByCard, Reach, gain_beside, neighbours, own_by_card, paced, summed
 from autoscaler.core.contention import Contention
 from autoscaler.core.need import choose
+from autoscaler.core.replicas import FreshReplica
 from autoscaler.core.service import Demand, Service, learn
-from autoscaler.core.signals import FreshReplica
 from autoscaler.core.spec import ModelSpec, PoolSpec
 from vgpu.core.inventory import Slot
 from vgpu.core.slot_type import SlotType
@@ -159,8 +159,8 @@ def reach(
     further = max(average, least_gain_ratio * slowest)
     gains += [(further, max(further, alone))] * (most - useful)
     return Reach(
-        rates_per_s=tuple(summed([gain for gain, _ in gains[:most]])),
-        lone_per_s=tuple(summed([lone for _, lone in gains[:most]])),
+        rates_per_s=summed([gain for gain, _ in gains[:most]]),
+        lone_per_s=summed([lone for _, lone in gains[:most]]),
         useful=useful,
         slots=slots,
     )
@@ -271,5 +271,5 @@ def _entries(cards: Cards, each: SlotOption, gpu: str, counts: range, home: _Hom
     if each.demand is None:
         return [(1.0 / each.cost, 1.0, 1.0)] * len(counts)
     worth = each.worth
-    pairs = paced(cards, each.demand, gpu, counts, own=home.own, own_ratio=home.own_ratio)
+    pairs = paced(cards, each.demand, gpu, counts, home.own, home.own_ratio)
     return [(worth * gain / each.cost, worth * gain, worth * lone) for gain, lone in pairs]

@@ -5,11 +5,12 @@ watched nothing shrinks. Records are replaced, never changed in place.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from autoscaler.core.ingress import Knocks
 from autoscaler.core.learning import Learned
 from autoscaler.core.observation import DeploymentSeen, ReplicaSample
+from autoscaler.core.record import replace
 from autoscaler.core.service import Service
 from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings
 from autoscaler.core.window import SlidingMax, Window
@@ -144,14 +145,15 @@ class ModelState:
         """Forget what Ray Serve was given: the plan was not carried out."""
         return replace(self, posted=None)
 
-    def with_samples(self, samples: Iterable[ReplicaSample], window_s: float) -> "ModelState":
-        """Take in this tick's scrapes; series of replicas that no longer run are dropped."""
-        running, empty = frozenset(self.running_ids), Window(span_s=window_s)
-        windows = {key: window for key, window in self.windows.items() if key in running}
+    def windows_with(self, samples: Iterable[ReplicaSample], window_s: float) -> dict[str, Window]:
+        """The running replicas' windows with this tick's scrapes; series of others are dropped."""
+        known, empty = self.windows, Window(span_s=window_s)
+        windows = {replica_id: known.get(replica_id, empty) for replica_id in self.running_ids}
         for sample in samples:
-            if sample.replica_id in running:
-                windows[sample.replica_id] = windows.get(sample.replica_id, empty).with_sample(sample)
-        return replace(self, windows=windows)
+            window = windows.get(sample.replica_id)
+            if window is not None:
+                windows[sample.replica_id] = window.with_sample(sample)
+        return windows
 
     def with_overload(self, missed: Overload) -> "ModelState":
         kept = tuple(overload for overload in self.overloads if overload.count != missed.count)

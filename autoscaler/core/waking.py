@@ -7,18 +7,28 @@ could say so.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import NamedTuple
 
 from autoscaler.core.decision import Decision, Reason, Recommendation, numbers
 from autoscaler.core.ingress import Knocks
 from autoscaler.core.observation import IngressSample, Missing, MissingReason, Observation, Source
-from autoscaler.core.signals import FreshReplica, ModelSignals, Signal
+from autoscaler.core.record import replace
+from autoscaler.core.replicas import FreshReplica
+from autoscaler.core.signals import ModelSignals, Signal
 from autoscaler.core.situation import Situation
 from autoscaler.core.spec import ModelSpec, PolicySettings
 from autoscaler.core.state import ModelState
 
 OVERDUE_S = 5.0
 """A start that takes longer than those before is expected so soon from now."""
+
+
+class Heard(NamedTuple):
+    """What a model's memory holds of who asks, after this tick."""
+
+    knocks: Knocks
+    asked_s: float | None
+    quiet_since_s: float | None
 
 
 def listen(
@@ -28,7 +38,7 @@ def listen(
     seen: Observation,
     policy: PolicySettings,
     now_s: float,
-) -> tuple[ModelState, ModelSignals]:
+) -> tuple[Heard, ModelSignals]:
     """Take in whether anybody asks; requests that found no replica join the offered rates."""
     knocks = state.knocks
     ingress = seen.ingress_of(signals.model, now_s=now_s, max_age_s=policy.max_age_s)
@@ -40,8 +50,7 @@ def listen(
     # Who was woken is not idle before a replica is there: those who asked were told to come back then.
     awaited = state.pending > 0 and not state.running
     since_s = now_s if state.quiet_since_s is None else state.quiet_since_s
-    heard = replace(
-        state,
+    heard = Heard(
         knocks=knocks,
         asked_s=now_s if asked else state.asked_s,
         quiet_since_s=None if asked or unread or awaited else since_s,
@@ -79,6 +88,8 @@ def foretold(decision: Decision, spec: ModelSpec, state: ModelState, now_s: floa
     if not state.running and start_s:
         is_on_its_way = wishes and decision.count > 0
         starts_in_s = max(OVERDUE_S, start_s - (now_s - wishes[0][0])) if is_on_its_way else start_s
+    if sleeps_in_s is None and starts_in_s is None:
+        return decision
     return replace(decision, sleeps_in_s=sleeps_in_s, starts_in_s=starts_in_s)
 
 
@@ -102,14 +113,15 @@ def outlook(decision: Decision) -> str | None:
 
 def _is_asked(replica: FreshReplica) -> bool:
     """Whether a request came to a replica since its sample before the last, or is still there."""
-    return replica.last.arrived > 0 or replica.last.samples[-1].in_flight > 0
+    return replica.last.arrived > 0 or replica.samples[-1].in_flight > 0
 
 
 def _with_unanswered(
     signals: ModelSignals, ingress: IngressSample | Missing, fresh: Sequence[FreshReplica], knocks: Knocks, now_s: float
 ) -> ModelSignals:
     if isinstance(ingress, Missing):
-        return replace(signals, unanswered_per_s=replace(ingress, source=Source.SIGNAL, name="unanswered_per_s"))
+        unread = replace(ingress, source=Source.SIGNAL, name="unanswered_per_s")
+        return signals if unread == signals.unanswered_per_s else replace(signals, unanswered_per_s=unread)
     if knocks.over_s <= 0:
         why = Missing(source=Source.SIGNAL, name="unanswered_per_s", reason=MissingReason.TOO_FEW_SAMPLES)
         return replace(signals, unanswered_per_s=why)

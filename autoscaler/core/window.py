@@ -4,7 +4,7 @@ Nothing here reads a clock: every sample and every value carries its time. When 
 was restarted and everything remembered of the old one is dropped, so no difference ever spans two processes.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from autoscaler.core.observation import Counters, ReplicaSample
@@ -80,34 +80,36 @@ class Window(NamedTuple):
 
     def with_sample(self, sample: ReplicaSample) -> "Window":
         """Take in one sample; a scrape seen before is ignored, a restarted process starts the window anew."""
-        if not self.samples:
-            return Window(span_s=self.span_s, samples=(sample,))
-        last = self.samples[-1]
+        span_s, samples = self
+        if not samples:
+            return Window(span_s, (sample,))
+        last = samples[-1]
         if sample.at_s <= last.at_s:
             return self
-        kept = _since(self.samples, sample.at_s - self.span_s) if sample.counters.follows(last.counters) else ()
-        return Window(span_s=self.span_s, samples=(*kept, sample))
+        if not sample.counters.follows(last.counters):
+            return Window(span_s, (sample,))
+        return Window(span_s, (*_since(samples, sample.at_s - span_s), sample))
 
     def increase(self, last_s: float | None = None) -> Increase | None:
         """What happened over the window, or over its last seconds; None when that holds fewer than two samples."""
-        if len(self.samples) < 2:
-            return None
-        samples = _since(self.samples, self.samples[-1].at_s - (self.span_s if last_s is None else last_s))
-        return Increase(samples=samples) if len(samples) > 1 else None
+        samples = self.samples  # none of them is older than the window: see `with_sample`
+        if samples and last_s is not None:
+            samples = _since(samples, samples[-1].at_s - last_s)
+        return Increase(samples) if len(samples) > 1 else None
 
     def last_increase(self) -> Increase | None:
         """What happened between the last two samples; None when there are fewer."""
-        two = self.samples[-2:]
-        if len(two) < 2 or two[0].at_s < two[1].at_s - self.span_s:
-            return None
-        return Increase(samples=two)
+        samples = self.samples
+        return Increase(samples[-2:]) if len(samples) > 1 else None
 
 
 def _since(samples: tuple[ReplicaSample, ...], at_s: float) -> tuple[ReplicaSample, ...]:
-    """Those not older than `at_s`; samples rise in time."""
-    start = len(samples)
-    while start and samples[start - 1].at_s >= at_s:
-        start -= 1
+    """Those not older than `at_s`; samples rise in time, so the few that are too old come first."""
+    start = 0
+    for sample in samples:
+        if sample.at_s >= at_s:
+            break
+        start += 1
     return samples[start:]
 
 
@@ -120,8 +122,9 @@ class SlidingMax:
     """(time, value), times rising, values falling."""
 
     def with_value(self, at_s: float, value: int) -> "SlidingMax":
-        kept = tuple(point for point in self.points if point[0] >= at_s - self.span_s and point[1] > value)
-        return replace(self, points=(*kept, (at_s, value)))
+        since_s = at_s - self.span_s
+        kept = [point for point in self.points if point[0] >= since_s and point[1] > value]
+        return SlidingMax(span_s=self.span_s, points=(*kept, (at_s, value)))
 
     def largest(self, now_s: float) -> int | None:
         """The largest value no older than `span_s`; None when there is none."""

@@ -18,12 +18,12 @@ from autoscaler.core.learning import (
     Learned,
 )
 from autoscaler.core.rehearsal import Bearable
-from autoscaler.core.signals import FreshReplica
+from autoscaler.core.replicas import Arrivals, FreshReplica, last_arrivals
 from autoscaler.core.window import Window
 from tests import build
 
 
-def arrived(count: int, *, replicas: int = 1, over_s: float = 5.0) -> list[FreshReplica]:
+def came(count: int, *, replicas: int = 1, over_s: float = 5.0) -> Arrivals:
     """So many requests in the last tick, divided over the replicas."""
     made = []
     for index in range(replicas):
@@ -33,14 +33,8 @@ def arrived(count: int, *, replicas: int = 1, over_s: float = 5.0) -> list[Fresh
             .with_sample(build.sample(f"r{index}", 0.0))
             .with_sample(build.sample(f"r{index}", over_s, build.counters({50: part})))
         )
-        increase = window.increase()
-        assert increase is not None
-        made.append(
-            FreshReplica(
-                replica_id=f"r{index}", slot_id="n1/0", age_s=0.0, increase=increase, recent=None, last=increase
-            )
-        )
-    return made
+        made.append(FreshReplica(replica_id=f"r{index}", slot_id="n1/0", age_s=0.0, samples=window.samples))
+    return last_arrivals(made)
 
 
 def test_a_replica_teaches_once_it_is_warm() -> None:
@@ -162,7 +156,7 @@ def varied(counts: list[int]) -> list[float]:
     """The variation after each tick of 5 s."""
     learned, seen = Learned(), []
     for count in counts:
-        learned = learned.with_arrivals(arrived(count))
+        learned = learned.with_arrivals(came(count))
         seen.append(learned.variation)
     return seen
 
@@ -188,13 +182,13 @@ def test_a_slow_swing_of_the_load_is_no_variation() -> None:
 
 
 def test_arrivals_are_those_of_all_replicas_together() -> None:
-    one = Learned().with_arrivals(arrived(100)).with_arrivals(arrived(160))
-    four = Learned().with_arrivals(arrived(100, replicas=4)).with_arrivals(arrived(160, replicas=4))
+    one = Learned().with_arrivals(came(100)).with_arrivals(came(160))
+    four = Learned().with_arrivals(came(100, replicas=4)).with_arrivals(came(160, replicas=4))
     assert four == one
 
 
 def test_a_handful_of_requests_says_nothing_of_variation() -> None:
-    assert Learned().with_arrivals(arrived(2)).with_arrivals(arrived(7)).variation == Learned().variation
+    assert Learned().with_arrivals(came(2)).with_arrivals(came(7)).variation == Learned().variation
 
 
 def test_at_first_what_is_there_counts_as_needed() -> None:

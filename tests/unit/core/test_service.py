@@ -4,8 +4,8 @@ import pytest
 
 from autoscaler.core.contention import Contention, measure
 from autoscaler.core.observation import Counters, SlotReading
+from autoscaler.core.replicas import FreshReplica
 from autoscaler.core.service import Demand, Service, learn
-from autoscaler.core.signals import FreshReplica
 from autoscaler.core.spec import PolicySettings
 from autoscaler.core.window import Window
 from tests import build
@@ -94,9 +94,7 @@ def replica(
         batches=batches,
     )
     window = Window(span_s=10.0).with_sample(before).with_sample(build.sample("r1", 10.0, counted, slot_id=slot_id))
-    increase = window.increase()
-    assert increase is not None
-    return FreshReplica(replica_id="r1", slot_id=slot_id, age_s=0.0, increase=increase, recent=None, last=increase)
+    return FreshReplica(replica_id="r1", slot_id=slot_id, age_s=0.0, samples=window.samples)
 
 
 def card(*busy: float, policy: SchedulerPolicy = SchedulerPolicy.BEST_EFFORT) -> Contention:

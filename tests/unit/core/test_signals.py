@@ -8,7 +8,8 @@ import pytest
 from autoscaler.core.contention import measure
 from autoscaler.core.histogram import Histogram
 from autoscaler.core.observation import Counters, Missing, MissingReason, Observation, SlotReading, Source
-from autoscaler.core.signals import FreshReplica, ModelSignals, Signal, read_replicas, read_signals, slot_gaps
+from autoscaler.core.replicas import FreshReplica, read_replicas, total
+from autoscaler.core.signals import ModelSignals, Signal, read_signals
 from autoscaler.core.spec import PolicySettings
 from autoscaler.core.window import Window
 from tests import build
@@ -151,11 +152,7 @@ def test_every_running_replica_is_read_or_named_with_the_reason() -> None:
     windows = {"r1": fine, "r2": Window(span_s=10).with_sample(sample("r2", 9.5)), "r3": window("r3", counters())}
     told = Missing(source=Source.REPLICA, name="r4", reason=MissingReason.UNREACHABLE)
     fresh, gaps = read_replicas(("r1", "r2", "r3", "r4", "r5"), windows, Observation(missing=(told,)), POLICY, 10.0)
-    increase = fine.increase()
-    assert increase is not None
-    assert fresh[0] == FreshReplica(
-        replica_id="r1", slot_id="n1/0", age_s=0.0, increase=increase, recent=None, last=increase
-    )
+    assert fresh[0] == FreshReplica(replica_id="r1", slot_id="n1/0", age_s=0.0, samples=fine.samples)
     assert [replica.replica_id for replica in fresh] == ["r1", "r3"]
     assert gaps == (
         Missing(source=Source.REPLICA, name="r2", reason=MissingReason.TOO_FEW_SAMPLES),
@@ -175,7 +172,7 @@ def test_a_device_that_cannot_be_read_is_a_gap_and_one_that_cannot_say_is_none()
     unsupported = Missing(source=Source.SLOT, name="n1/1", reason=MissingReason.UNSUPPORTED)
     seen = Observation(missing=(unsupported,))
     fresh, _ = read_replicas(tuple(windows), windows, seen, POLICY, 10.0)
-    assert slot_gaps(fresh, measure(STOCK, seen, POLICY, 10.0)) == (
+    assert total(fresh, measure(STOCK, seen, POLICY, 10.0)).gaps == (
         Missing(source=Source.SLOT, name="n1/0", reason=MissingReason.NOT_SEEN),
         Missing(source=Source.SLOT, name="of r3", reason=MissingReason.NOT_SEEN),
     )

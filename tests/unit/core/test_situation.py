@@ -10,8 +10,9 @@ from autoscaler.core.capacity import Cards
 from autoscaler.core.contention import measure
 from autoscaler.core.learning import Learned
 from autoscaler.core.observation import MissingReason, SlotReading
+from autoscaler.core.replicas import FreshReplica
 from autoscaler.core.service import Service
-from autoscaler.core.signals import FreshReplica, ModelSignals
+from autoscaler.core.signals import ModelSignals
 from autoscaler.core.situation import Situation, needing
 from autoscaler.core.spec import PolicySettings
 from autoscaler.core.window import Window
@@ -35,11 +36,7 @@ def replica(index: int, *, per_s: float, over_s: float = 5.0) -> FreshReplica:
         .with_sample(build.sample(f"r{index}", NOW_S - over_s, slot_id=slot_id))
         .with_sample(build.sample(f"r{index}", NOW_S, build.counters({50: done}, busy_s=0.05 * done), slot_id=slot_id))
     )
-    increase = window.increase()
-    assert increase is not None
-    return FreshReplica(
-        replica_id=f"r{index}", slot_id=slot_id, age_s=0.0, increase=increase, recent=None, last=increase
-    )
+    return FreshReplica(replica_id=f"r{index}", slot_id=slot_id, age_s=0.0, samples=window.samples)
 
 
 def needed(
@@ -103,7 +100,7 @@ def test_a_missing_device_reading_alone_is_no_reason_not_to_know_the_load() -> N
 
 
 def test_costs_are_learned_while_nothing_can_be_told_yet() -> None:
-    warm = Learned(since_s=(("r0", 0.0), ("r1", 0.0)))
+    warm = Learned(since_s={"r0": 0.0, "r1": 0.0})
     service = needed(learned=warm, offered_per_s=30.0).state.learned.service
     assert service.is_known
     assert service.demand(1.0).solo_s == pytest.approx(0.05)

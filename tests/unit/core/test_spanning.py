@@ -102,7 +102,7 @@ def test_with_one_type_everything_is_as_without_types() -> None:
         alone = capacity.reach(made, FAST, placed, POOLS[0].profile, most=6, least_gain_ratio=0.2)
         assert reach(made, only, placed, most=6, least_gain_ratio=0.2) == alone
         by_id = {f"r{index}": slot for index, slot in enumerate(placed)}
-        assert expendable(made, only, by_id) == capacity.expendable(made, FAST, by_id)
+        assert expendable(made, only, by_id) == capacity.expendable(made, alone.here, by_id)
 
 
 def test_who_adds_least_for_the_cost_goes_first() -> None:
