@@ -35,8 +35,6 @@ def parse_options(query: dict[str, str], body: Value) -> DeleteOptions:
     preconditions = body.get("preconditions") or {} if isinstance(body, dict) else None
     if not isinstance(preconditions, dict):
         raise errors.bad_request("the body of the request must be DeleteOptions")
-    if body.get("dryRun"):
-        raise errors.bad_request("dryRun is not supported by this server")
     grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     propagation = body.get("propagationPolicy") or query.get("propagationPolicy") or "Background"
     if str(body.get("orphanDependents", query.get("orphanDependents"))).lower() == "true":

@@ -5,7 +5,7 @@ checking of fields to the server instead of fetching a schema to check them itse
 """
 
 from autoscaler.embedded.apiserver import resources
-from autoscaler.embedded.apiserver.resources import RESOURCES, Json, Resource, Value
+from autoscaler.embedded.apiserver.resources import SERVED, Json, Resource, Value
 
 VERSION: Json = {
     "major": "1",
@@ -46,7 +46,7 @@ def document(path: str, address: str) -> Json | None:
 
 
 def _group_names() -> list[str]:
-    return list(dict.fromkeys(resource.group for resource in RESOURCES if resource.group))
+    return list(dict.fromkeys(resource.group for resource in SERVED if resource.group))
 
 
 def _group(name: str) -> Json:
@@ -55,21 +55,21 @@ def _group(name: str) -> Json:
 
 
 def _resource_list(api_version: str) -> Json:
-    listed = [entry for resource in RESOURCES if resource.api_version == api_version for entry in _entries(resource)]
+    listed = [entry for resource in SERVED if resource.api_version == api_version for entry in _entries(resource)]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": listed}
 
 
 def _entries(resource: Resource) -> list[Json]:
     whole: Json = {"name": resource.plural, "singularName": resource.kind.lower(), "namespaced": resource.namespaced}
-    whole |= {"kind": resource.kind, "verbs": _VERBS, "shortNames": list(resource.short_names)}
-    whole["categories"] = list(resource.categories)
+    whole |= {"kind": resource.kind, "shortNames": list(resource.short_names)}
+    whole |= {"verbs": _VERBS if resource.is_stored else ["create"], "categories": list(resource.categories)}
     return [whole, *(_subresource_entry(resource, name) for name in resources.subresources(resource))]
 
 
 def _subresource_entry(resource: Resource, name: str) -> Json:
     entry: Json = {"name": f"{resource.plural}/{name}", "singularName": "", "namespaced": resource.namespaced}
-    if name in resources.POD_ACTIONS:
-        group, version, kind = resources.POD_ACTIONS[name]
+    if action := resources.actions(resource).get(name):
+        group, version, kind = action
         entry |= {"kind": kind, "verbs": ["create"]} | ({"group": group, "version": version} if group else {})
     elif name == "scale":
         entry |= {"group": "autoscaling", "version": "v1", "kind": "Scale", "verbs": _SUB_VERBS}
@@ -79,13 +79,13 @@ def _subresource_entry(resource: Resource, name: str) -> Json:
 
 
 def _openapi(path: str) -> Json | None:
-    prefixes = list(dict.fromkeys(resource.prefix for resource in RESOURCES))
+    prefixes = list(dict.fromkeys(resource.prefix for resource in SERVED))
     if not path:
         served = {prefix[1:]: {"serverRelativeURL": f"/openapi/v3{prefix}"} for prefix in prefixes}
         return {"paths": served}
     if f"/{path}" not in prefixes:
         return None
-    paths = {_object_path(r): {"patch": _patch_operation(r)} for r in RESOURCES if r.prefix == f"/{path}"}
+    paths = {_object_path(r): {"patch": _patch_operation(r)} for r in SERVED if r.prefix == f"/{path}"}
     told = {"title": "Kubernetes (emulated)", "version": VERSION["gitVersion"]}
     return {"openapi": "3.0.0", "info": told, "paths": paths, "components": {"schemas": {}}}
 

@@ -5,6 +5,7 @@ Clients branch on `reason` and `code`; the official client and kubectl read both
 
 from dataclasses import dataclass
 
+from autoscaler.embedded.apiserver.attributes import Attributes
 from autoscaler.embedded.apiserver.resources import Json, Resource
 
 
@@ -35,7 +36,7 @@ class FieldFault:
     """One field that breaks a rule of its kind."""
 
     field: str
-    reason: str  # FieldValueRequired | FieldValueInvalid | FieldValueForbidden
+    reason: str  # FieldValueRequired | FieldValueInvalid | FieldValueForbidden | FieldValueNotSupported
     message: str
 
 
@@ -48,6 +49,11 @@ def wrong(field: str, value: object, why: str) -> FieldFault:
     """State that a field's value breaks a rule."""
     shown = f'"{value}"' if isinstance(value, str) else str(value)
     return FieldFault(field, "FieldValueInvalid", f"Invalid value: {shown}: {why}")
+
+
+def unsupported(field: str, value: object, allowed: str) -> FieldFault:
+    """State that a field takes other words."""
+    return FieldFault(field, "FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {allowed}')
 
 
 def forbidden_field(field: str, why: str) -> FieldFault:
@@ -131,6 +137,21 @@ def forbidden(resource: Resource, name: str, why: str) -> ApiError:
     """Refuse: the state of the namespace does not allow it."""
     message = f'{resource.qualified} "{name}" is forbidden: {why}'
     return ApiError(403, "Forbidden", message, details=_details(resource, name))
+
+
+def not_permitted(user: str, asked: Attributes, why: str) -> ApiError:
+    """Refuse: no role of the user allows this."""
+    if not asked.resource:
+        return ApiError(
+            403, "Forbidden", f'forbidden: User "{user}" cannot {asked.verb} path "{asked.path}"', details={}
+        )
+    scope = f'in the namespace "{asked.namespace}"' if asked.namespace else "at the cluster scope"
+    told = f'User "{user}" cannot {asked.verb} resource "{asked.combined}" in API group "{asked.group}" {scope}'
+    what = f'{asked.qualified} "{asked.name}"' if asked.name else asked.qualified
+    message = f"{what} is forbidden: {told}" + (f": {why}" if why else "")
+    named = {"name": asked.name} if asked.name else {}
+    group = {"group": asked.group} if asked.group else {}
+    return ApiError(403, "Forbidden", message, details=named | group | {"kind": asked.resource})
 
 
 def method_not_allowed() -> ApiError:

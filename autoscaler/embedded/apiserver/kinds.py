@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 
-from autoscaler.embedded.apiserver import errors, metadata, resources, selectors
+from autoscaler.embedded.apiserver import declared, errors, metadata, resources, selectors
 from autoscaler.embedded.apiserver.errors import ApiError, FieldFault
 from autoscaler.embedded.apiserver.resources import Json, Resource
 
@@ -68,7 +68,7 @@ def _qos_class(spec: Json) -> str:
 def _default_deployment(deployment: Json) -> None:
     spec = deployment.setdefault("spec", {})
     _fill(spec, _DEPLOYMENT_DEFAULTS)
-    _default_pod_spec(spec.setdefault("template", {}).setdefault("spec", {}))
+    _default_template(deployment)
 
 
 def _default_namespace(namespace: Json) -> None:
@@ -78,6 +78,10 @@ def _default_namespace(namespace: Json) -> None:
     namespace["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
 
 
+def _default_template(workload: Json) -> None:
+    _default_pod_spec(workload.setdefault("spec", {}).setdefault("template", {}).setdefault("spec", {}))
+
+
 def _default_budget(budget: Json) -> None:
     budget.setdefault("spec", {})
 
@@ -85,6 +89,8 @@ def _default_budget(budget: Json) -> None:
 _DEFAULTS: dict[Resource, Callable[[Json], None]] = {
     resources.PODS: _default_pod,
     resources.DEPLOYMENTS: _default_deployment,
+    resources.DAEMON_SETS: _default_template,
+    resources.JOBS: _default_template,
     resources.NAMESPACES: _default_namespace,
     resources.DISRUPTION_BUDGETS: _default_budget,
 }
@@ -104,17 +110,26 @@ def _pod_faults(pod: Json) -> list[FieldFault]:
     return _container_faults(pod["spec"], "spec")
 
 
-def _deployment_faults(deployment: Json) -> list[FieldFault]:
-    spec, template = deployment["spec"], deployment["spec"]["template"]
+def _daemon_set_faults(daemon_set: Json) -> list[FieldFault]:
+    spec, template = daemon_set["spec"], daemon_set["spec"]["template"]
     found = _selector_faults(spec.get("selector", {}))
     if not found and not selectors.parse_label_selector(spec["selector"])(template):
         labels = template.get("metadata", {}).get("labels", {})
         found.append(
             errors.wrong("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
         )
-    if spec["replicas"] < 0:
-        found.append(errors.wrong("spec.replicas", spec["replicas"], "must be greater than or equal to 0"))
     return found + _container_faults(template["spec"], "spec.template.spec")
+
+
+def _deployment_faults(deployment: Json) -> list[FieldFault]:
+    found, replicas = _daemon_set_faults(deployment), deployment["spec"]["replicas"]
+    if replicas < 0:
+        found.append(errors.wrong("spec.replicas", replicas, "must be greater than or equal to 0"))
+    return found
+
+
+def _job_faults(job: Json) -> list[FieldFault]:
+    return _container_faults(job["spec"]["template"]["spec"], "spec.template.spec")
 
 
 def _selector_faults(selector: Json) -> list[FieldFault]:
@@ -142,6 +157,8 @@ def _budget_faults(budget: Json) -> list[FieldFault]:
 _RULES: dict[Resource, Callable[[Json], list[FieldFault]]] = {
     resources.PODS: _pod_faults,
     resources.DEPLOYMENTS: _deployment_faults,
+    resources.DAEMON_SETS: _daemon_set_faults,
+    resources.JOBS: _job_faults,
     resources.DISRUPTION_BUDGETS: _budget_faults,
 }
 
@@ -157,21 +174,25 @@ def _change_faults(resource: Resource, old: Json, new: Json) -> list[FieldFault]
         return [errors.forbidden_field("spec", f"pod updates may not change fields other than {allowed}")]
     if resource is resources.DEPLOYMENTS and old["spec"]["selector"] != new["spec"]["selector"]:
         return [errors.wrong("spec.selector", new["spec"]["selector"], "field is immutable")]
-    return []
+    return declared.change_faults(resource, old, new)
 
 
 def with_defaults(resource: Resource, item: Json) -> Json:
     """Fill in what the client left to the server, in place, and return the object."""
     if resource in _DEFAULTS:
         _DEFAULTS[resource](item)
+    if resource in declared.TABLE:
+        declared.fill(resource, item)
     return item
 
 
 def check(resource: Resource, item: Json, old: Json | None = None) -> None:
     """Raise Invalid where an object, or its change from the old one, breaks the rules; every fault is named."""
-    found = metadata.faults(item["metadata"])
+    found = metadata.faults(item["metadata"], has_free_name=resource.has_free_names)
     if resource in _RULES:
         found += _RULES[resource](item)
+    if resource in declared.TABLE:
+        found += declared.faults(resource, item)
     if old is not None and not found:
         found = _change_faults(resource, old, item)
     if found:

@@ -28,12 +28,15 @@ def is_deleting(item: Json) -> bool:
     return "deletionTimestamp" in item["metadata"]
 
 
-def faults(metadata: Json) -> list[errors.FieldFault]:
+def faults(metadata: Json, *, has_free_name: bool = False) -> list[errors.FieldFault]:
     """Check names, labels and owners against the API's grammar."""
     found = []
     name = metadata.get("name", "")
     if not name:
         found.append(errors.required("metadata.name", "name or generateName is required"))
+    elif has_free_name:
+        if name in (".", "..") or "/" in name or "%" in name:
+            found.append(errors.wrong("metadata.name", name, "may not be '.' or '..' nor contain '/' or '%'"))
     elif not _NAME.fullmatch(name):
         why = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"
         found.append(errors.wrong("metadata.name", name, why))
@@ -62,6 +65,8 @@ def with_birth(resource: Resource, body: Json, *, name: str, namespace: str, uid
     born = body | {"metadata": metadata}
     if resource.has_status and not resource.keeps_status_on_create:
         born["status"] = {}
+    if resource.has_status and resource.is_custom:
+        del born["status"]
     return born
 
 
@@ -81,6 +86,9 @@ def with_change(resource: Resource, old: Json, new: Json, part: Part) -> Json:
     changed = new | {"metadata": free | system}
     if not resource.has_status:
         return _with_generation(resource, old, changed)
+    if part == "status" and resource.is_custom:
+        rest = {key: value for key, value in old.items() if key != "status"}
+        return rest | ({"status": new["status"]} if "status" in new else {})
     if part == "status":
         return old | {"metadata": _owned(changed["metadata"], had), "status": changed.get("status", {})}
     kept = {"status": old["status"]} if "status" in old else {}

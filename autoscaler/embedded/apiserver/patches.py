@@ -1,7 +1,6 @@
 """How the three kinds of patch change an object; each takes a document and returns a new one, never touching the old.
 
-Merge patch is RFC 7386 and JSON patch RFC 6902. Server-side apply is refused: it needs field ownership, which this
-server does not keep.
+Merge patch is RFC 7386 and JSON patch RFC 6902. Server-side apply is `applying.py`'s: it asks who owns what.
 """
 
 from copy import deepcopy
@@ -13,19 +12,21 @@ MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
-ACCEPTED = (JSON_PATCH, MERGE, STRATEGIC)
+PLAIN = (JSON_PATCH, MERGE, STRATEGIC)
+ACCEPTED = (*PLAIN, APPLY)
+ACCEPTED_BY_CUSTOM = (JSON_PATCH, MERGE, APPLY)
 
 
 def apply(content_type: str, document: Json, patch: Value) -> Json:
     """Apply a patch by its content type."""
-    if content_type not in ACCEPTED:
-        raise errors.unsupported_media_type(content_type, ACCEPTED)
+    if content_type not in PLAIN:
+        raise errors.unsupported_media_type(content_type, PLAIN)
     if content_type == JSON_PATCH and isinstance(patch, list):
         return json_patch(document, patch)
     if content_type == JSON_PATCH or not isinstance(patch, dict):
         expected = "an array of operations" if content_type == JSON_PATCH else "an object"
         raise errors.bad_request(f"error decoding patch: {content_type} takes {expected}")
-    merged: Json = merge_patch(document, patch) if content_type == MERGE else strategic.merge(document, patch)
+    merged: Json = merge_patch(document, patch) if content_type == MERGE else strategic.merge_object(document, patch)
     return merged
 
 

@@ -55,14 +55,16 @@ def _scope(group: str, version: str, words: list[str]) -> tuple[Resource, str, l
 
 
 def _verb(method: str, resource: Resource, namespace: str, name: str, subresource: str) -> str:
-    if subresource in resources.POD_ACTIONS:
+    if subresource in resources.actions(resource):
         verb = "create" if method == "POST" else None
     elif subresource:
         verb = _ON_OBJECT.get(method) if method != "DELETE" else None
-    elif name:
+    elif name and resource.is_stored:
         verb = _ON_OBJECT.get(method)
     elif method == "POST" and resource.namespaced and not namespace:
         verb = None
+    elif not resource.is_stored:
+        verb = "create" if method == "POST" else None
     else:
         verb = _ON_COLLECTION.get(method)
     if verb is None:

@@ -26,8 +26,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount
 
-from autoscaler.embedded.apiserver import controllers, errors, tls
-from autoscaler.embedded.apiserver.application import Api, as_refusal
+from autoscaler.embedded.apiserver import audit, controllers, errors, tls
+from autoscaler.embedded.apiserver.application import Api, access, as_refusal
+from autoscaler.embedded.apiserver.audit import Audit
 from autoscaler.embedded.apiserver.faults import Faults
 from autoscaler.embedded.apiserver.store import HISTORY_LIMIT, Store
 from autoscaler.embedded.apiserver.streaming import Feed
@@ -51,6 +52,7 @@ class Options:
     token: str = ""
     with_controllers: bool = True
     history_limit: int = HISTORY_LIMIT
+    audit_kept: int = audit.KEPT
     clock: Callable[[], float] = time.time
     randomness: random.Random = field(default_factory=random.SystemRandom)
 
@@ -60,7 +62,7 @@ class Options:
 
 
 class ApiServer:
-    """A running server. `faults` is for tests."""
+    """A running server. `faults` is for tests; `audit` holds the newest requests and how they were answered."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -69,6 +71,8 @@ class ApiServer:
         self._feed = Feed()
         self.faults = Faults()
         self._store = Store(clock=options.clock, randomness=options.randomness, history_limit=options.history_limit)
+        self._access = access(self._store, options.randomness, options.token)
+        self.audit = Audit(options.audit_kept)
         self._store.listeners.append(self._feed.notify)
         # Clients send a token over TLS only, so a token brings TLS with it.
         self._identity = tls.create(options.host, datetime.now(UTC)) if options.token else None
@@ -98,12 +102,15 @@ class ApiServer:
         self._thread.join()
         self._socket.close()
 
-    def write_kubeconfig(self, path: Path) -> None:
-        """Write a kubeconfig that points kubectl and the official client here; readable by this user only."""
+    def write_kubeconfig(self, path: Path, token: str | None = None) -> None:
+        """Write a kubeconfig that points kubectl and the official client here; readable by this user only.
+
+        With a token, such as a service account's, its holder is the user; else the administrator is.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            yaml.safe_dump(kubeconfig(self.url, self._options.token, self._identity), file, sort_keys=False)
+            yaml.safe_dump(kubeconfig(self.url, token or self._options.token, self._identity), file, sort_keys=False)
         draft.replace(path)
 
     def _configuration(self) -> uvicorn.Config:
@@ -130,7 +137,7 @@ class ApiServer:
         asyncio.run(self._uvicorn.serve(sockets=[self._socket]))
 
     def _application(self) -> Starlette:
-        api = Api(self._store, self._feed, self.faults, self._options.token)
+        api = Api(self._store, self._feed, self._access, self.faults, self.audit)
         return Starlette(
             routes=[Mount("/", app=api)], lifespan=self._lifespan, exception_handlers={Exception: _as_internal}
         )

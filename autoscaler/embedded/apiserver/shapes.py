@@ -19,7 +19,7 @@ class Leaf:
     accepts: Callable[[Value], bool]
 
 
-Shape = Leaf | dict[str, "Shape"] | list["Shape"]
+Shape = Leaf | dict[str, "Shape"] | list["Shape"] | None  # None: anything
 
 
 def _is_time(value: Value) -> bool:
@@ -54,11 +54,13 @@ _METADATA: Shape = {
     "finalizers": [TEXT],
     "ownerReferences": [{"apiVersion": TEXT, "kind": TEXT, "name": TEXT, "uid": TEXT, "controller": FLAG}],
 }
+_LEFT_OUT = ("labels", "annotations", "finalizers", "ownerReferences", "generateName")
 _CONDITIONS: Shape = [{"type": TEXT, "status": TEXT, "reason": TEXT, "lastTransitionTime": TIME}]
 _SELECTOR: Shape = {"matchLabels": _TEXTS, "matchExpressions": [{"key": TEXT, "operator": TEXT, "values": [TEXT]}]}
 _CONTAINERS: Shape = [{"name": TEXT, "image": TEXT, "resources": {"limits": _QUANTITIES, "requests": _QUANTITIES}}]
 _POD_SPEC: Shape = {
     "nodeName": TEXT,
+    "restartPolicy": TEXT,
     "containers": _CONTAINERS,
     "initContainers": _CONTAINERS,
     "terminationGracePeriodSeconds": WHOLE,
@@ -73,6 +75,26 @@ _POD_STATUS: Shape = {
     "containerStatuses": [{"ready": FLAG, "restartCount": WHOLE, "state": _CONTAINER_STATE}],
 }
 _ROLLING: Shape = {"maxUnavailable": COUNT_OR_PERCENT, "maxSurge": COUNT_OR_PERCENT}
+_TEMPLATE: Shape = {"metadata": _METADATA, "spec": _POD_SPEC}
+_RULES: Shape = [
+    {"verbs": [TEXT], "apiGroups": [TEXT], "resources": [TEXT], "resourceNames": [TEXT], "nonResourceURLs": [TEXT]}
+]
+_BINDING: Shape = {
+    "roleRef": {"apiGroup": TEXT, "kind": TEXT, "name": TEXT},
+    "subjects": [{"apiGroup": TEXT, "kind": TEXT, "name": TEXT, "namespace": TEXT}],
+}
+_POLICY_PORTS: Shape = [{"port": COUNT_OR_PERCENT, "endPort": WHOLE, "protocol": TEXT}]
+_ROUTE: Shape = {"path": TEXT, "pathType": TEXT, "backend": {}}
+_WORKER_GROUP: Shape = {
+    "groupName": TEXT,
+    "replicas": WHOLE,
+    "minReplicas": WHOLE,
+    "maxReplicas": WHOLE,
+    "numOfHosts": WHOLE,
+    "template": _TEMPLATE,
+    "scaleStrategy": {"workersToDelete": [TEXT]},
+}
+_SELECTED: Shape = {"spec": {"selector": _SELECTOR}}
 _SHAPES: dict[Resource, Shape] = {
     resources.NAMESPACES: {"spec": {"finalizers": [TEXT]}, "status": {"phase": TEXT}},
     resources.NODES: {
@@ -101,7 +123,7 @@ _SHAPES: dict[Resource, Shape] = {
             "replicas": WHOLE,
             "selector": _SELECTOR,
             "strategy": {"type": TEXT, "rollingUpdate": _ROLLING},
-            "template": {"metadata": _METADATA, "spec": _POD_SPEC},
+            "template": _TEMPLATE,
         },
         "status": {"replicas": WHOLE, "readyReplicas": WHOLE, "updatedReplicas": WHOLE, "conditions": _CONDITIONS},
     },
@@ -124,6 +146,71 @@ _SHAPES: dict[Resource, Shape] = {
             "disruptedPods": {ANY_KEY: TIME},
         },
     },
+    resources.SECRETS: {"data": _TEXTS, "stringData": _TEXTS, "type": TEXT, "immutable": FLAG},
+    resources.SERVICES: {
+        "spec": {
+            "type": TEXT,
+            "clusterIP": TEXT,
+            "clusterIPs": [TEXT],
+            "selector": _TEXTS,
+            "ports": [{"name": TEXT, "port": WHOLE, "targetPort": COUNT_OR_PERCENT, "protocol": TEXT}],
+        },
+        "status": {},
+    },
+    resources.SERVICE_ACCOUNTS: {"automountServiceAccountToken": FLAG, "imagePullSecrets": [{"name": TEXT}]},
+    resources.QUOTAS: {"spec": {"hard": _QUANTITIES}, "status": {"hard": _QUANTITIES, "used": _QUANTITIES}},
+    resources.DAEMON_SETS: {
+        "spec": {"selector": _SELECTOR, "updateStrategy": {}, "template": _TEMPLATE},
+        "status": {ANY_KEY: None, "conditions": _CONDITIONS},
+    },
+    resources.JOBS: {
+        "spec": {
+            "parallelism": WHOLE,
+            "completions": WHOLE,
+            "backoffLimit": WHOLE,
+            "selector": _SELECTOR,
+            "template": _TEMPLATE,
+        },
+        "status": {"succeeded": WHOLE, "failed": WHOLE, "active": WHOLE, "conditions": _CONDITIONS},
+    },
+    resources.PRIORITY_CLASSES: {"value": WHOLE, "globalDefault": FLAG, "preemptionPolicy": TEXT, "description": TEXT},
+    resources.NETWORK_POLICIES: {
+        "spec": {
+            "podSelector": _SELECTOR,
+            "policyTypes": [TEXT],
+            "ingress": [{"from": [{}], "ports": _POLICY_PORTS}],
+            "egress": [{"to": [{}], "ports": _POLICY_PORTS}],
+        }
+    },
+    resources.INGRESSES: {
+        "spec": {"ingressClassName": TEXT, "rules": [{"host": TEXT, "http": {"paths": [_ROUTE]}}], "tls": [{}]},
+        "status": {},
+    },
+    resources.MUTATING_WEBHOOKS: {
+        "webhooks": [
+            {
+                "name": TEXT,
+                "clientConfig": {},
+                "rules": [{"operations": [TEXT], "apiGroups": [TEXT], "apiVersions": [TEXT], "resources": [TEXT]}],
+                "failurePolicy": TEXT,
+                "sideEffects": TEXT,
+                "admissionReviewVersions": [TEXT],
+                "timeoutSeconds": WHOLE,
+            }
+        ]
+    },
+    resources.ROLES: {"rules": _RULES},
+    resources.CLUSTER_ROLES: {"rules": _RULES, "aggregationRule": {}},
+    resources.ROLE_BINDINGS: _BINDING,
+    resources.CLUSTER_ROLE_BINDINGS: _BINDING,
+    resources.RAY_CLUSTERS: {
+        "spec": {"headGroupSpec": {"template": _TEMPLATE}, "workerGroupSpecs": [_WORKER_GROUP]},
+        "status": {},
+    },
+    resources.HTTP_ROUTES: {"spec": {"parentRefs": [{}], "hostnames": [TEXT], "rules": [{}]}, "status": {}},
+    resources.SERVICE_MONITORS: _SELECTED,
+    resources.POD_MONITORS: _SELECTED,
+    resources.PROMETHEUS_RULES: {"spec": {"groups": [{"name": TEXT, "rules": [{"expr": COUNT_OR_PERCENT}]}]}},
 }
 
 
@@ -133,11 +220,15 @@ def decode(resource: Resource, namespace: str, name: str, body: Value) -> Json:
         raise errors.bad_request("the body of the request must be an object")
     shape = {"metadata": _METADATA, **_as_fields(_SHAPES[resource])}
     item: Json = _decoded(resource, body, shape, "")
+    if resource.is_custom and not name and not (item.get("kind") and item.get("apiVersion")):
+        raise errors.bad_request("Object 'Kind' is missing: a custom object names its apiVersion and kind")
     for field, expected in (("apiVersion", resource.api_version), ("kind", resource.kind)):
         if item.setdefault(field, expected) != expected:
             why = f"the {field} in the data ({item[field]}) does not match the expected {field} ({expected})"
             raise errors.bad_request(why)
-    about = item.setdefault("metadata", {})
+    # As in the real server's encoding, what is empty of these is the same as absent.
+    about = {key: value for key, value in item.get("metadata", {}).items() if value or key not in _LEFT_OUT}
+    item["metadata"] = about
     if about.get("namespace", namespace) != namespace:
         why = "the namespace of the provided object does not match the namespace sent on the request"
         raise errors.bad_request(why)

@@ -6,12 +6,18 @@ a write always puts a new object in the place of the old. Not for use from sever
 
 import random
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Literal
 
-from autoscaler.embedded.apiserver import errors, kinds, metadata, resources, shapes
+from autoscaler.embedded.apiserver import declared, errors, kinds, metadata, ownership, resources, shapes
 from autoscaler.embedded.apiserver.history import History
 from autoscaler.embedded.apiserver.resources import Json, Resource
 
+Operation = Literal["Apply", "Update"]
+Owners = list[Json]
+Track = Callable[[Json, Json], Owners]  # from an object's old and new state to who owns which fields
 Key = tuple[str, str]  # namespace ("" for cluster-wide kinds), name
 
 FIRST_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -31,6 +37,7 @@ class Store:
         self._objects: dict[Resource, dict[Key, Json]] = {resource: {} for resource in resources.RESOURCES}
         self.history = History(history_limit)
         self.listeners: list[Callable[[], None]] = []  # called after every write
+        self._is_rehearsal = False
         for name in FIRST_NAMESPACES:
             self.create(resources.NAMESPACES, "", {"metadata": {"name": name}})
 
@@ -42,12 +49,25 @@ class Store:
         """Read the clock the store was given."""
         return self._clock()
 
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Refuse and answer as ever inside, and change nothing: a dry run."""
+        self._is_rehearsal = True
+        try:
+            yield
+        finally:
+            self._is_rehearsal = False
+
     def get(self, resource: Resource, namespace: str, name: str) -> Json:
         """Read one object; raise NotFound."""
         found = self._objects[resource].get((namespace, name))
         if found is None:
             raise errors.not_found(resource, name)
         return found
+
+    def has(self, resource: Resource, namespace: str, name: str) -> bool:
+        """Tell whether there is an object of a name."""
+        return (namespace, name) in self._objects[resource]
 
     def list(self, resource: Resource, namespace: str = "", *, version: int | None = None) -> list[Json]:
         """List a kind by namespace and name, in all namespaces if none is named, as it was at a version."""
@@ -76,16 +96,18 @@ class Store:
                 if held.get(key) is item:
                     yield resource, item
 
-    def create(self, resource: Resource, namespace: str, body: Json) -> Json:
+    def create(self, resource: Resource, namespace: str, body: Json, *, owners: Sequence[Json] = ()) -> Json:
         """Add an object; raise AlreadyExists, Invalid, or what its namespace forbids."""
         body = shapes.decode(resource, namespace, "", body)
         name: str = body["metadata"].get("name") or self._generated_name(resource, namespace, body)
         born = metadata.with_birth(resource, body, name=name, namespace=namespace, uid=self._uid(), now_s=self._clock())
-        born = kinds.with_defaults(resource, born)
+        born = declared.at_birth(resource, kinds.with_defaults(resource, born))
         self._check_namespace(resource, namespace, name)
         if (namespace, name) in self._objects[resource]:
             raise errors.already_exists(resource, name)
         kinds.check(resource, born)
+        if owners:
+            born = born | {"metadata": born["metadata"] | {"managedFields": list(owners)}}
         return self.commit(resource, None, born)
 
     def _check_namespace(self, resource: Resource, namespace: str, name: str) -> None:
@@ -112,6 +134,7 @@ class Store:
         change: Callable[[Json], Json],
         *,
         part: metadata.Part = "spec",
+        track: Track | None = None,
     ) -> Json:
         """Replace an object by what `change` makes of it; raise Conflict where that names an old version.
 
@@ -119,8 +142,9 @@ class Store:
         """
         old = self.get(resource, namespace, name)
         sent = kinds.with_defaults(resource, shapes.decode(resource, namespace, name, change(old)))
-        new = metadata.with_change(resource, old, sent, part)
+        new = declared.carried(resource, old, metadata.with_change(resource, old, sent, part))
         kinds.check(resource, new, old)
+        new = self._tracked(resource, old, new, part, track)
         if new == old:
             return old
         if metadata.is_deleting(old):
@@ -128,6 +152,33 @@ class Store:
             if not new["metadata"].get("finalizers") and not new["metadata"].get("deletionGracePeriodSeconds"):
                 return self.discard(resource, new)
         return self.commit(resource, old, new)
+
+    def _tracked(self, resource: Resource, old: Json, new: Json, part: metadata.Part, track: Track | None) -> Json:
+        """Note who owns which fields, if that is kept for this object."""
+        if track is None:
+            if not old["metadata"].get("managedFields"):
+                return new
+            track = partial(self.plain_track, resource, "embedded", "status" if part == "status" else "")
+        owners = track(old, new)
+        return new | {"metadata": new["metadata"] | {"managedFields": owners}} if owners else new
+
+    def owner(self, resource: Resource, manager: str, operation: Operation, subresource: str = "") -> ownership.Owner:
+        """Name a client that writes now, as one who owns nothing yet."""
+        return ownership.Owner(
+            manager=manager,
+            operation=operation,
+            api_version=resource.api_version,
+            time=metadata.timestamp(self._clock()),
+            paths=frozenset(),
+            subresource=subresource,
+        )
+
+    def plain_track(self, resource: Resource, manager: str, subresource: str, old: Json, new: Json) -> Owners:
+        """Say who owns what after a plain write; nobody does in an object that was never applied."""
+        if not old["metadata"].get("managedFields"):
+            return []
+        writer = self.owner(resource, manager, "Update", subresource)
+        return ownership.written(old, new, ownership.keys_of(resource), writer)
 
     def _check_no_new_finalizers(self, resource: Resource, old: Json, new: Json) -> None:
         had = old["metadata"].get("finalizers") or []
@@ -139,6 +190,8 @@ class Store:
 
     def commit(self, resource: Resource, old: Json | None, new: Json) -> Json:
         """Put a finished object in its place under the next version."""
+        if self._is_rehearsal:
+            return new
         new = new | {"metadata": new["metadata"] | {"resourceVersion": str(self.version + 1)}}
         self._objects[resource][_key(new)] = new
         self._record(resource, old, new)
@@ -146,6 +199,8 @@ class Store:
 
     def discard(self, resource: Resource, item: Json) -> Json:
         """Remove an object and return its last state."""
+        if self._is_rehearsal:
+            return item
         del self._objects[resource][_key(item)]
         self._record(resource, item, None)
         return item

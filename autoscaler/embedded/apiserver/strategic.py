@@ -4,13 +4,13 @@ Which lists those are, and by which key, is part of each kind's definition upstr
 below repeat them for the kinds served here. Value other list is replaced whole.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 
 from autoscaler.embedded.apiserver import errors
 from autoscaler.embedded.apiserver.resources import Json, Value
 
-_KEY_OF_LIST = {
+KEY_OF_LIST = {
     "addresses": "type",
     "conditions": "type",
     "containers": "name",
@@ -28,14 +28,26 @@ _KEY_OF_LIST = {
     "volumeDevices": "devicePath",
     "volumeMounts": "mountPath",
     "volumes": "name",
+    "webhooks": "name",
+}
+_WHOLE = ""  # in place of a key: the field is replaced, even where it is an object
+_KEY_IN_KIND = {
+    "Service": {"ports": "port"},
+    "ServiceAccount": {"secrets": "name"},
+    "PodDisruptionBudget": {"selector": _WHOLE},
 }
 _SETS = ("finalizers",)  # lists of words that merge as sets
 _ORDER = "$setElementOrder/"
 _DROP = "$deleteFromPrimitiveList/"
 
 
-def merge(target: Value, patch: Json) -> Json:
-    """Lay a strategic patch over an object."""
+def merge_object(target: Json, patch: Json) -> Json:
+    """Lay a strategic patch over a whole object; a few fields merge otherwise in its kind than elsewhere."""
+    return merge(target, patch, KEY_OF_LIST | _KEY_IN_KIND.get(str(target.get("kind")), {}))
+
+
+def merge(target: Value, patch: Json, keys: Mapping[str, str] = KEY_OF_LIST) -> Json:
+    """Lay a strategic patch over an object, whose lists merge by these keys."""
     directive = patch.get("$patch")
     fields = {key: value for key, value in patch.items() if not key.startswith("$")}
     if directive == "replace":
@@ -47,21 +59,21 @@ def merge(target: Value, patch: Json) -> Json:
         if value is None or (isinstance(value, dict) and value.get("$patch") == "delete"):
             merged.pop(key, None)
         else:
-            merged[key] = _merge_value(key, merged.get(key), value)
-    return _with_directives(merged, patch)
+            merged[key] = _merge_value(key, merged.get(key), value, keys)
+    return _with_directives(merged, patch, keys)
 
 
-def _merge_value(key: str, old: Value, new: Value) -> Value:
+def _merge_value(key: str, old: Value, new: Value, keys: Mapping[str, str]) -> Value:
     if isinstance(new, dict):
-        return merge(old, new)
-    if isinstance(new, list) and key in _KEY_OF_LIST:
-        return _merge_items(_KEY_OF_LIST[key], old or [], new)
+        return merge({} if keys.get(key) == _WHOLE else old, new, keys)
+    if isinstance(new, list) and keys.get(key, _WHOLE) != _WHOLE:
+        return _merge_items(keys[key], old or [], new, keys)
     if isinstance(new, list) and key in _SETS:
         return [*(old or []), *(word for word in new if word not in (old or []))]
     return deepcopy(new)
 
 
-def _merge_items(name: str, old: list[Value], new: list[Value]) -> list[Value]:
+def _merge_items(name: str, old: list[Value], new: list[Value], keys: Mapping[str, str]) -> list[Value]:
     if any(not isinstance(item, dict) for item in new):
         raise errors.bad_request(f"error decoding patch: items merged by {name} must be objects")
     if any(item.get("$patch") == "replace" for item in new):
@@ -73,11 +85,11 @@ def _merge_items(name: str, old: list[Value], new: list[Value]) -> list[Value]:
         if item.get("$patch") == "delete":
             kept.pop(item[name], None)
         else:
-            kept[item[name]] = merge(kept.get(item[name], {}), item)
+            kept[item[name]] = merge(kept.get(item[name], {}), item, keys)
     return list(kept.values())
 
 
-def _with_directives(merged: Json, patch: Json) -> Json:
+def _with_directives(merged: Json, patch: Json, keys: Mapping[str, str]) -> Json:
     """Apply what `kubectl apply` adds beside the fields: keys to retain, words to drop, the order of lists."""
     retained = patch.get("$retainKeys")
     if retained is not None:
@@ -87,7 +99,7 @@ def _with_directives(merged: Json, patch: Json) -> Json:
         if key.startswith(_DROP) and field in merged:
             merged[field] = [word for word in merged[field] if word not in value]
         elif key.startswith(_ORDER) and field in merged:
-            merged[field] = _ordered(_KEY_OF_LIST.get(field), merged[field], value)
+            merged[field] = _ordered(keys.get(field), merged[field], value)
     return merged
 
 

@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -59,6 +60,7 @@ def line(kind: str, item: Json) -> bytes:
 class WatchResponse:
     """An open watch, as the ASGI callable that serves it."""
 
+    status_code: ClassVar[int] = 200
     store: Store
     feed: Feed
     selection: Selection
@@ -76,7 +78,7 @@ class WatchResponse:
         client = asyncio.create_task(_disconnection(receive))
         client.add_done_callback(lambda _: waker.set())
         headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-cache, private")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": b"", "more_body": True})  # the headers leave at once
         try:
             if await self._stream(waker, client, send):

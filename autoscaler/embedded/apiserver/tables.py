@@ -131,6 +131,15 @@ def _containers(field: str) -> Callable[[Json, float], str]:
     return lambda item, _: ",".join(known[field] for known in item["spec"]["template"]["spec"]["containers"])
 
 
+def _service_ports(service: Json, _: float) -> str:
+    ports = selectors.at(service, "spec.ports") or []
+    return ",".join(f"{port.get('port')}/{port.get('protocol', 'TCP')}" for port in ports) or _NONE
+
+
+def _bound_role(binding: Json, _: float) -> str:
+    return f"{selectors.at(binding, 'roleRef.kind')}/{selectors.at(binding, 'roleRef.name')}"
+
+
 def _event_object(event: Json, _: float) -> str:
     about = event.get("involvedObject") or {}
     return f"{str(about.get('kind', '')).lower()}/{about.get('name', '')}"
@@ -188,6 +197,35 @@ _COLUMNS: dict[Resource, tuple[Column, ...]] = {
         Column("Allowed Disruptions", _count("status.disruptionsAllowed")),
         _AGE,
     ),
+    resources.SECRETS: (
+        _NAME,
+        Column("Type", _field("type")),
+        Column("Data", lambda item, _: len(item.get("data") or {})),
+        _AGE,
+    ),
+    resources.SERVICES: (
+        _NAME,
+        Column("Type", _field("spec.type")),
+        Column("Cluster-IP", _field("spec.clusterIP")),
+        Column("External-IP", lambda *_: _NONE),
+        Column("Port(s)", _service_ports),
+        _AGE,
+    ),
+    resources.DAEMON_SETS: (
+        _NAME,
+        Column("Desired", _count("status.desiredNumberScheduled")),
+        Column("Current", _count("status.currentNumberScheduled")),
+        Column("Ready", _count("status.numberReady")),
+        _AGE,
+    ),
+    resources.JOBS: (
+        _NAME,
+        Column("Completions", lambda item, _: f"{_count('status.succeeded')(item, _)}/{item['spec']['completions']}"),
+        _AGE,
+    ),
+    resources.PRIORITY_CLASSES: (_NAME, Column("Value", _count("value")), _AGE),
+    resources.ROLE_BINDINGS: (_NAME, Column("Role", _bound_role), _AGE),
+    resources.CLUSTER_ROLE_BINDINGS: (_NAME, Column("Role", _bound_role), _AGE),
     resources.EVENTS: (
         Column("Last Seen", _event_age),
         Column("Type", _field("type", "")),
@@ -201,7 +239,7 @@ _COLUMNS: dict[Resource, tuple[Column, ...]] = {
 
 def render(resource: Resource, items: Iterable[Json], about: Json, now_s: float, *, headings: bool = True) -> Json:
     """Write objects as a Table; rows carry the objects' metadata, from which kubectl fills its label columns."""
-    columns = _COLUMNS[resource]
+    columns = _COLUMNS.get(resource, (_NAME, _AGE))
     definitions = [
         {"name": c.name, "type": "string", "format": "name" if c is _NAME else "", "priority": int(c.wide)}
         for c in columns

@@ -128,10 +128,17 @@ def test_apply_creates_then_merges_into_what_others_have_set(
     assert "deleted" in kubectl("delete", "-f", str(file))
 
 
-def test_server_side_apply_is_refused_in_words(kubectl: Kubectl, cluster: kube.Kube, tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps(build.deployment("a")), encoding="utf-8")
-    with pytest.raises(AssertionError, match="Server-side apply not available on the server"):
-        kubectl("apply", "--server-side", "-f", str(tmp_path / "a.json"))
+def test_server_side_apply_shares_fields_and_names_who_owns_them(
+    kubectl: Kubectl, cluster: kube.Kube, tmp_path: Path
+) -> None:
+    manifest, file = build.deployment("a"), tmp_path / "a.json"
+    file.write_text(json.dumps(manifest), encoding="utf-8")
+    assert "serverside-applied" in kubectl("apply", "--server-side", "-f", str(file))
+    kubectl("scale", "deployment", "a", "--replicas=3")
+    with pytest.raises(AssertionError, match=r"conflict with \"kubectl\" with subresource \"scale\" using apps/v1"):
+        kubectl("apply", "--server-side", "-f", str(file))
+    assert "serverside-applied" in kubectl("apply", "--server-side", "--force-conflicts", "-f", str(file))
+    assert cluster.read_replicas("a", "default") == 1
 
 
 def test_wait_for_ready_returns_once_it_is_so(

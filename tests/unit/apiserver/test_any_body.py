@@ -7,74 +7,24 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.embedded.apiserver import controllers, deletion, listing, resources, subresources, tables
+from autoscaler.embedded.apiserver import (
+    applying,
+    controllers,
+    deletion,
+    listing,
+    ownership,
+    resources,
+    subresources,
+    tables,
+)
 from autoscaler.embedded.apiserver.deletion import DeleteOptions
 from autoscaler.embedded.apiserver.errors import ApiError
 from autoscaler.embedded.apiserver.paths import Target
 from autoscaler.embedded.apiserver.resources import Resource
 from autoscaler.embedded.apiserver.store import Store
 from tests.unit.apiserver import build
+from tests.unit.apiserver.bodies import ABOUT, BODIES
 
-_SELECTOR = {"matchLabels": {"x": "y"}, "matchExpressions": [{"key": "x", "operator": "In", "values": ["y"]}]}
-_CONTAINER = {"name": "c", "image": "i:1", "resources": {"limits": {"cpu": "1", "memory": 1}, "requests": {"cpu": "1"}}}
-_POD_SPEC = {"containers": [_CONTAINER], "nodeName": "n", "readinessGates": [{"conditionType": "Slot"}]}
-_SINCE = "2027-01-15T08:00:00Z"
-_CONDITIONS = [{"type": "Ready", "status": "True", "reason": "Up", "lastTransitionTime": _SINCE}]
-_STATE = {"waiting": {"reason": "Slow"}, "terminated": {"reason": "Error", "exitCode": 1}}
-_OWNER = {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": True}
-_ABOUT = {
-    "name": "x",
-    "labels": {"x": "y", "node-role.kubernetes.io/gpu": ""},
-    "annotations": {"controller.kubernetes.io/pod-deletion-cost": "1"},
-    "finalizers": ["example.com/hold"],
-    "ownerReferences": [_OWNER],
-}
-_BODIES: dict[Resource, Any] = {
-    resources.NAMESPACES: {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}},
-    resources.NODES: {
-        "spec": {"unschedulable": True},
-        "status": {
-            "conditions": _CONDITIONS,
-            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-            "nodeInfo": {"kubeletVersion": "v1"},
-            "capacity": {"nvidia.com/gpu": "2"},
-        },
-    },
-    resources.PODS: {
-        "spec": _POD_SPEC,
-        "status": {
-            "phase": "Running",
-            "reason": "Up",
-            "podIP": "127.0.0.1",
-            "conditions": _CONDITIONS,
-            "containerStatuses": [{"ready": True, "restartCount": 1, "state": _STATE}],
-        },
-    },
-    resources.EVENTS: {
-        "involvedObject": {"kind": "Pod", "name": "p"},
-        "source": {"component": "kubelet"},
-        "lastTimestamp": _SINCE,
-        "count": 1,
-    },
-    resources.CONFIG_MAPS: {"data": {"x": "y"}},
-    resources.DEPLOYMENTS: {
-        "spec": {
-            "replicas": 2,
-            "selector": _SELECTOR,
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": 1}},
-            "template": {"metadata": {"labels": {"x": "y"}, "annotations": {"a": "b"}}, "spec": _POD_SPEC},
-        },
-        "status": {
-            "replicas": 1,
-            "conditions": [{"type": "Available", "status": "False", "lastTransitionTime": _SINCE}],
-        },
-    },
-    resources.LEASES: {"spec": {"holderIdentity": "a", "leaseDurationSeconds": 3, "renewTime": _SINCE}},
-    resources.DISRUPTION_BUDGETS: {
-        "spec": {"selector": _SELECTOR, "minAvailable": "50%"},
-        "status": {"disruptionsAllowed": 1, "observedGeneration": 1, "disruptedPods": {"p": _SINCE}},
-    },
-}
 _ODD = st.sampled_from(
     [None, True, -1, 3, 1.5, "", "x", "9" * 30, "2027-13-01", "\ud800", [], [None], ["x"], {}, {"x": "x"}]
 )
@@ -89,7 +39,7 @@ def _paths(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def _bodies(draw: st.DrawFn) -> tuple[Resource, Any]:
     """A good body of some kind with up to three places spoilt."""
     resource = draw(st.sampled_from(resources.RESOURCES))
-    root = {"body": deepcopy({"metadata": _ABOUT, **_BODIES[resource]})}
+    root = {"body": deepcopy({"metadata": ABOUT, **BODIES[resource]})}
     for _ in range(draw(st.integers(0, 3))):
         *way, last = draw(st.sampled_from(_paths(root)[1:]))
         holder: Any = root
@@ -106,9 +56,23 @@ def _stored(store: Store, resource: Resource, body: Any) -> bool:
         store.update(resource, namespace, "x", lambda _: body)
         if resource.has_status:
             store.update(resource, namespace, "x", lambda _: body, part="status")
+        _apply(store, resource, namespace, body)
     except ApiError as refusal:
         return refusal.code not in (400, 422)
     return True
+
+
+def _apply(store: Store, resource: Resource, namespace: str, body: Any) -> None:
+    """As a client of server-side apply, by force."""
+    body = {"apiVersion": resource.api_version, "kind": resource.kind, **body} if isinstance(body, dict) else body
+    applying.check(body, "x", {"fieldManager": "m"})
+    applier, keys = store.owner(resource, "m", "Apply"), ownership.keys_of(resource)
+    live = store.get(resource, namespace, "x")
+    applied = applying.apply(live, body, applier, keys, force=True)
+    store.update(resource, namespace, "x", lambda _: applied.item, track=lambda *_: applied.owners)
+    assert (
+        applying.apply(store.get(resource, namespace, "x"), body, applier, keys, force=False).owners == applied.owners
+    )
 
 
 def _read_in_every_way(store: Store, resource: Resource) -> None:
@@ -142,5 +106,5 @@ def test_any_body_is_refused_or_breaks_nothing(case: tuple[Resource, Any]) -> No
 
 
 def test_the_bodies_tried_here_are_good_before_they_are_spoilt() -> None:
-    for resource, body in _BODIES.items():
-        assert _stored(build.store(), resource, {"metadata": _ABOUT, **body}), resource.plural
+    for resource, body in BODIES.items():
+        assert _stored(build.store(), resource, {"metadata": ABOUT, **body}), resource.plural

@@ -139,7 +139,6 @@ def test_options_come_from_query_and_body(query: Any, body: Any, expected: Delet
         ({}, {"gracePeriodSeconds": -1}),
         ({}, {"gracePeriodSeconds": [1]}),
         ({}, {"propagationPolicy": "Never"}),
-        ({}, {"dryRun": ["All"]}),
         ({}, {"preconditions": "x"}),
         ({}, []),
     ],

@@ -47,7 +47,7 @@ def test_a_dependant_goes_with_the_last_of_its_owners() -> None:
 def test_an_owner_of_an_unknown_kind_is_not_taken_for_gone() -> None:
     store = build.store()
     body = build.pod()
-    body["metadata"]["ownerReferences"] = [_owner("RayCluster", "r", "u", "ray.io/v1")]
+    body["metadata"]["ownerReferences"] = [_owner("RayService", "r", "u", "ray.io/v1")]
     store.create(PODS, "default", body)
     _settle(store)
     assert len(store.list(PODS)) == 1

@@ -51,7 +51,7 @@ def test_a_list_that_asks_to_watch_is_a_watch() -> None:
         ("GET /", 404),
         ("GET /api/v1", 404),
         ("GET /api/v2/pods", 404),
-        ("GET /api/v1/services", 404),
+        ("GET /api/v1/endpoints", 404),
         ("GET /apis/apps/v1/pods", 404),
         ("GET /api/v1/pods/p", 404),
         ("GET /api/v1/namespaces/x/nodes", 404),
