@@ -6,6 +6,10 @@ meanwhile: nothing in the data plane depends on this process.
 
 Of several autoscalers one leads. The others tick as in a dry run, so that they know what the leader knows. The leader
 renews its lease right before each write.
+
+What to decide by is asked for at each tick. Another specification takes effect in the same tick and keeps what was
+learned; one that is refused leaves the last in force, and each tick tells why. A pool that no model names any more is
+kept until it is empty.
 """
 
 import logging
@@ -13,11 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from autoscaler.actuation import Actuator
+from autoscaler import lodgers
+from autoscaler.actuation import Actuator, Outcome
 from autoscaler.core.decide import decide
 from autoscaler.core.decision import Plan
 from autoscaler.core.observation import IngressSample, Missing, MissingReason, Observation, PoolSeen, Source
-from autoscaler.core.spec import FleetSpec
+from autoscaler.core.respec import respecified
+from autoscaler.core.spec import FleetSpec, PoolSpec
 from autoscaler.core.state import State
 from autoscaler.ports import (
     Clock,
@@ -30,6 +36,7 @@ from autoscaler.ports import (
     Scraped,
     Serving,
     ServingSeen,
+    SpecSource,
     Tick,
     Unavailable,
 )
@@ -70,6 +77,7 @@ class Patience:
 class World:
     """The ports of the loop."""
 
+    models: SpecSource
     cluster: Cluster
     serving: Serving
     metrics: Metrics
@@ -84,13 +92,15 @@ class World:
 class Loop:
     """The autoscaler, one tick at a time. With `dry_run` it decides and records, and changes nothing."""
 
-    def __init__(self, spec: FleetSpec, world: World, *, interval_s: float, dry_run: bool = False) -> None:
-        self._spec = spec
+    def __init__(self, world: World, *, interval_s: float, dry_run: bool = False) -> None:
+        self._models_file = world.models.read()
+        self._spec = self._models_file.spec
         self._world = world
         self._interval_s = interval_s
         self._dry_run = dry_run
         self._state = State()
         self._cluster_seen = NOTHING
+        self._lent: dict[str, int] = {}
         self._serving_seen = NOTHING_SERVED
         self._ingress_seen: tuple[IngressSample, ...] = ()
         self._actuator = Actuator(
@@ -115,18 +125,20 @@ class Loop:
         began_s = self._world.clock.now_s()
         self._number += 1
         problems: list[str] = []
-        failed: list[str] = []
+        outcome = Outcome()
         seen, plan, defect = Observation(), None, None
         dry_run = self._dry_run
         try:
+            self._follow(problems)
             seen = self._observe(problems)
             now_s = self._world.clock.now_s()
             self._state, plan = decide(self._spec, self._state, seen, self._cluster_seen.inventory, now_s)
+            plan = lodgers.put_back(plan, self._lent, is_unread=self._patience["serving"].failures > 0)
             dry_run = dry_run or not self._leads(problems)
             if not dry_run:
-                failed += self._actuator.carry_out(plan.actions, self._cluster_seen.workers)
+                outcome = self._actuator.carry_out(plan.actions, self._cluster_seen.workers)
                 self._announce(plan, problems)
-            if dry_run or failed:
+            if dry_run or outcome.failed:
                 self._state = self._state.unposted()  # a target that nobody set is no sign of another writer
         except Exception as error:  # the one broad except of the product: the next tick may well succeed
             log.exception("tick %d failed", self._number)
@@ -140,10 +152,30 @@ class Loop:
             inventory=self._cluster_seen.inventory,
             plan=plan,
             problems=(*problems, *self._cluster_seen.problems),
-            failed_actions=tuple(failed),
+            failed_actions=outcome.failed,
             defect=defect,
             dry_run=dry_run,
+            spec=self._spec,
+            models_file=self._models_file,
+            acted=outcome.acted,
+            lent=self._lent,
         )
+
+    def _follow(self, problems: list[str]) -> None:
+        """Take in the models file as it is now."""
+        self._models_file = read = self._world.models.read()
+        problems += read.problems
+        before, left = self._spec, self._left_behind(read.spec)
+        self._spec = replace(read.spec, pools=(*read.spec.pools, *left)) if left else read.spec
+        if self._spec != before or read.reworked:
+            now_s = self._world.clock.now_s()
+            self._state = respecified(self._state, before, self._spec, reworked=read.reworked, now_s=now_s)
+
+    def _left_behind(self, spec: FleetSpec) -> list[PoolSpec]:
+        """Pools of the last tick that the specification names no more and that still have workers, for all we know."""
+        named, seen = {pool.name for pool in spec.pools}, self._cluster_seen
+        used = {pool.pool for pool in seen.pools if pool.wanted or pool.workers}
+        return [pool for pool in self._spec.pools if pool.name not in named and (pool.name in used or seen is NOTHING)]
 
     def _observe(self, problems: list[str]) -> Observation:
         """Read everything. Each reading carries its own time: one that hangs must not make the next look older."""
@@ -168,10 +200,13 @@ class Loop:
             gaps += [_unreachable(Source.DEPLOYMENT, model) for model in models]
         if self._read_ingress(models, problems):
             gaps += [_unreachable(Source.INGRESS, model) for model in models]
+        serving = self._serving_seen
+        drained = with_drained(self._cluster_seen.pools, serving.draining)
+        pools, self._lent = lodgers.without(drained, serving.lent, serving.deployments, self._spec)
         return Observation(
             replicas=scraped.replicas,
-            deployments=self._serving_seen.deployments,
-            pools=with_drained(self._cluster_seen.pools, self._serving_seen.draining),
+            deployments=serving.deployments,
+            pools=pools,
             slots=slots,
             ingress=self._ingress_seen,
             missing=(*gaps, *self._explained(scraped)),

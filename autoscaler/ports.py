@@ -1,9 +1,11 @@
 """What the loop needs of the world. Each port is owned here, by its caller, and has an adapter and a fake."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
+from autoscaler.about import ModelAbout
 from autoscaler.core.decision import Plan
 from autoscaler.core.observation import (
     DeploymentSeen,
@@ -62,6 +64,39 @@ class ServingSeen:
     deployments: tuple[DeploymentSeen, ...]
     draining: frozenset[str]
     """Workers (namespace/name) whose Ray node was drained: it takes no replica any more, or has left already."""
+    lent: frozenset[str] = frozenset()
+    """Workers (namespace/name) in which a replica of another application lives: of a model that was removed, or that
+    is not known here yet. They can take none of ours, and are not empty."""
+
+
+class Change(StrEnum):
+    """What became of a models file that has changed."""
+
+    APPLIED = "applied"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsFileSeen:
+    """One reading of the models file: what is followed, and what is wrong with the file as it is now."""
+
+    spec: FleetSpec
+    """By the last file that could be followed."""
+    about: tuple[ModelAbout, ...] = ()
+    problems: tuple[str, ...] = ()
+    """One line for each fault of the present file; empty when `spec` is what it says."""
+    change: Change | None = None
+    """What this reading brought; None when the file is as it was at the one before."""
+    reworked: frozenset[str] = frozenset()
+    """Models that this reading gives other work: another source, or other parameters. What was learned about their
+    costs is void."""
+
+
+class SpecSource(Protocol):
+    """Where the specification comes from; asked at each tick, and cheap while nothing changes."""
+
+    def read(self) -> ModelsFileSeen:
+        """What to follow now; never raises: a file that cannot be followed leaves the last one in force."""
 
 
 class Clock(Protocol):
@@ -85,6 +120,13 @@ class Cluster(Protocol):
 
     def replace_workers(self, pool: str, victims: Sequence[str]) -> None:
         """Remove these workers of a pool and let it make new ones in their place. Raises `Unavailable`."""
+
+    @property
+    def is_untidy(self) -> bool:
+        """Whether the last reading showed something to tidy."""
+
+    def tidy(self) -> None:
+        """Take back what earlier changes left behind and nobody needs any more. Raises `Unavailable`."""
 
 
 class Serving(Protocol):
@@ -130,6 +172,19 @@ class Metrics(Protocol):
         """Scrape all of them at once; never raises: what does not answer is missing."""
 
 
+ACTIONS = ("set_workers", "replace_workers", "drain_workers", "set_replicas")
+"""The calls that change something, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acted:
+    """One action that was carried out, or tried."""
+
+    action: str
+    """One of `ACTIONS`."""
+    duration_s: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """One pass of the loop: what was seen, what was decided, what went wrong."""
@@ -148,6 +203,12 @@ class Tick:
     """A bug that ended the tick, in its own words; it is one of `problems` too."""
     dry_run: bool
     """Nothing was changed: by order, or because another autoscaler leads."""
+    spec: FleetSpec
+    """What it was decided by: the models file's, and pools of an earlier one that still have workers."""
+    models_file: ModelsFileSeen
+    acted: tuple[Acted, ...] = ()
+    lent: Mapping[str, int] = field(default_factory=dict)
+    """By pool: workers left out of `seen`, for replicas of other applications live in them."""
 
 
 class Recorder(Protocol):

@@ -11,11 +11,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoscaler.adapters.cluster import DeploymentCluster
+from autoscaler.adapters.cluster import open_cluster
 from autoscaler.adapters.events import Events
 from autoscaler.adapters.ingress import HaproxyIngress
 from autoscaler.adapters.journal import Journal
 from autoscaler.adapters.lease import LeaseLeadership
+from autoscaler.adapters.models_file import ModelsFile
+from autoscaler.adapters.problem_log import ProblemLog
 from autoscaler.adapters.ray_serve import RayServe
 from autoscaler.adapters.scrape import HttpMetrics
 from autoscaler.adapters.telemetry import Telemetry
@@ -42,6 +44,8 @@ class Settings:
     interval_s: float
     journal: Path | None
     dry_run: bool
+    ray_cluster: str | None = None
+    """The RayCluster whose worker groups are the pools; None: each pool is a Deployment."""
 
 
 class RealClock:
@@ -75,21 +79,22 @@ class Everyone:
             recorder.record(tick)
 
 
-def run(spec: FleetSpec, settings: Settings) -> None:
+def run(models: Path, settings: Settings) -> None:
     """Run until SIGTERM or ctrl-C. Raises `Refused` with everything that keeps it from starting."""
     clock = RealClock()
     with ExitStack() as opened:
-        world = _open(spec, settings, clock, opened)
+        world = _open(models, settings, clock, opened)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: clock.stop())
-        Loop(spec, world, interval_s=settings.interval_s, dry_run=settings.dry_run).run()
+        Loop(world, interval_s=settings.interval_s, dry_run=settings.dry_run).run()
 
 
-def _open(spec: FleetSpec, settings: Settings, clock: Clock, opened: ExitStack) -> World:
+def _open(models: Path, settings: Settings, clock: Clock, opened: ExitStack) -> World:
     """Open the ports of the loop; `opened` closes them."""
-    problems = _unheard(spec, settings)
-    telemetry = Telemetry(spec)
-    recorders: list[Recorder] = [telemetry]
+    file = ModelsFile(models, check=lambda spec: _unheard(spec, settings))
+    problems = _unheard(file.spec, settings)
+    telemetry = Telemetry(now_s=clock.now_s, interval_s=settings.interval_s)
+    recorders: list[Recorder] = [telemetry, ProblemLog()]
     try:
         server = telemetry.serve(settings.listen_host, settings.listen_port)
         opened.callback(server.server_close)
@@ -99,7 +104,7 @@ def _open(spec: FleetSpec, settings: Settings, clock: Clock, opened: ExitStack) 
         problems.append(f"cannot listen on {listen}: {error.strerror}; choose another with --listen")
     if settings.journal is not None:
         try:
-            recorders.append(opened.enter_context(closing(Journal(settings.journal, spec=spec))))
+            recorders.append(opened.enter_context(closing(Journal(settings.journal))))
         except OSError as error:
             problems.append(f"journal {settings.journal}: {error.strerror}; name a file that can be written")
     try:
@@ -108,12 +113,13 @@ def _open(spec: FleetSpec, settings: Settings, clock: Clock, opened: ExitStack) 
         raise Refused("\n".join([*problems, f"{error}; give one with --kubeconfig"])) from error
     if problems:
         raise Refused("\n".join(problems))
-    recorders.append(Events(client, spec, namespace=settings.namespace))
+    recorders.append(Events(client, namespace=settings.namespace, ray_cluster=settings.ray_cluster))
     holder = identity(f"{settings.listen_host}:{server.server_port}")
     leadership = LeaseLeadership(client, namespace=settings.namespace, holder=holder, interval_s=settings.interval_s)
     serving = RayServe(settings.ray_url, token_file=settings.ray_token_file, namespace=settings.namespace)
     return World(
-        cluster=DeploymentCluster(client, namespace=settings.namespace),
+        models=file,
+        cluster=open_cluster(client, namespace=settings.namespace, ray_cluster=settings.ray_cluster),
         serving=opened.enter_context(closing(serving)),
         metrics=HttpMetrics(),
         leadership=opened.enter_context(closing(leadership)),

@@ -61,15 +61,18 @@ class ModelFileDamaged(ModelFileError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSpec:
-    """One input or output of a model; -1 in `shape` stands for any length, and comes first: the rows of a request."""
+    """One input or output of a model; -1 in `shape` stands for any length. The first is: the rows of a request."""
 
     name: str
     datatype: Datatype
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.shape or self.shape[0] != ANY_LENGTH or any(length < 1 for length in self.shape[1:]):
-            raise ValueError(f"shape of {self.name} is {list(self.shape)}; it starts with -1, other lengths are >= 1")
+        is_open = bool(self.shape) and self.shape[0] == ANY_LENGTH
+        if not is_open or any(length < 1 and length != ANY_LENGTH for length in self.shape[1:]):
+            raise ValueError(
+                f"shape of {self.name} is {list(self.shape)}; it starts with -1, other lengths are >= 1, or -1 for any"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +114,10 @@ Result = TypeVar("Result")
 
 @runtime_checkable
 class Model(Protocol[Item, Result]):
-    """One served model. `load` comes before everything but `metadata`, `framebuffer_mib` and `example`."""
+    """One served model. `load` comes before everything: what a model is may stand in its file.
+
+    A built-in one knows its `metadata`, `framebuffer_mib` and `example` also without.
+    """
 
     @property
     def metadata(self) -> ModelMetadata:

@@ -30,7 +30,7 @@ def bytes_rows(tensor: InputTensor, spec: TensorSpec) -> list[bytes]:
         raise InvalidInput(spec.name, f"shape {list(tensor.shape)} does not match {len(tensor.data)} elements of data")
     if len(tensor.data) == 0:
         raise InvalidInput(spec.name, "has no rows")
-    return [_bytes_of(element, spec.name, row) for row, element in enumerate(tensor.data)]
+    return [bytes_of(element, spec.name, row) for row, element in enumerate(tensor.data)]
 
 
 def text_rows(tensor: InputTensor, spec: TensorSpec) -> list[str]:
@@ -49,7 +49,8 @@ def bytes_tensor(spec: TensorSpec, rows: Iterable[bytes]) -> OutputTensor:
     return OutputTensor(name=spec.name, datatype=Datatype.BYTES, data=np.array(list(rows), dtype=np.object_))
 
 
-def _bytes_of(element: object, name: str, row: int) -> bytes:
+def bytes_of(element: object, name: str, row: int) -> bytes:
+    """One element of a BYTES tensor; a str counts as its UTF-8 bytes. Raises `InvalidInput`."""
     if isinstance(element, bytes):
         return element
     if not isinstance(element, str):

@@ -1,8 +1,8 @@
 """The models file: which models are served, on which slot type, with which limits.
 
 One file serves every process. Serving reads the common keys and each model's `serving` section; `autoscaling`,
-`policy`, `guardrails` and `card_costs` are the autoscaler's and are passed over here. Unknown keys are errors, and all
-problems are listed at once.
+`policy`, `guardrails`, `card_costs` and what `tenants` may hold are the autoscaler's and are passed over here. Unknown
+keys are errors, and all problems are listed at once.
 """
 
 import re
@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from models import source as sources
+from models.parameters import not_json
 from vgpu.core.profile import ProfileError
 from vgpu.core.slot_type import parse_slot_types
 
@@ -51,10 +53,12 @@ class ModelConfig(BaseModel):
     model_config = STRICT
 
     name: str
-    kind: str
-    """Which kind of model, by `models.catalog`."""
+    source: str
+    """Where the model comes from, as `models.source` reads it."""
+    kind: str | None = Field(None, exclude=True)
+    """The old name of `source`; a file that has both is refused."""
     parameters: dict[str, Any] = Field(default_factory=dict)
-    """Passed to the kind's constructor."""
+    """Passed to the model's constructor."""
     slot: tuple[str, ...]
     """Slot types in which its replicas may live, as node labels say them: v100-8q-8GB. One, or a list of several."""
     objective_p95_ms: float = Field(gt=0, le=600_000)
@@ -63,6 +67,8 @@ class ModelConfig(BaseModel):
     """Replicas at deployment; from then on the autoscaler owns the count. Left out: 1, or 0 where `autoscaling` allows
     that."""
     serving: ServingLimits = Field(default_factory=lambda: ServingLimits.model_validate({}))
+    tenant: str | None = None
+    """Whose it is; one of the file's `tenants`."""
     autoscaling: dict[str, Any] = Field(default_factory=dict, exclude=True)
 
     @property
@@ -75,6 +81,31 @@ class ModelConfig(BaseModel):
     def _begins_asleep_where_it_may(cls, given: Any) -> Any:  # noqa: ANN401  # whatever stands in the file
         if isinstance(given, dict) and "replicas" not in given and isinstance(given.get("autoscaling"), dict):
             return {**given, "replicas": 0 if given["autoscaling"].get("min_replicas") == 0 else 1}
+        return given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_is_the_old_name_of_source(cls, given: Any) -> Any:  # noqa: ANN401  # whatever stands in the file
+        if isinstance(given, dict) and "kind" in given and "source" not in given:
+            return {"source" if key == "kind" else key: value for key, value in given.items()}
+        return given
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _kind_is_not_given_beside_source(cls, _: object) -> None:
+        raise ValueError("the old name of source, which is given too; remove kind")
+
+    @field_validator("source")
+    @classmethod
+    def _source_can_be_read(cls, text: str) -> str:
+        sources.parse(text)
+        return text
+
+    @field_validator("parameters")
+    @classmethod
+    def _parameters_are_json(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if said := not_json(given):
+            raise ValueError(said)
         return given
 
     @field_validator("name")
@@ -106,6 +137,8 @@ class ServingConfig(BaseModel):
     policy: dict[str, Any] = Field(default_factory=dict, exclude=True)
     guardrails: dict[str, Any] = Field(default_factory=dict, exclude=True)
     card_costs: dict[str, Any] = Field(default_factory=dict, exclude=True)
+    tenants: dict[str, Any] = Field(default_factory=dict, exclude=True)
+    """Who shares the installation; the autoscaler holds each to its `max_slots`."""
 
     @field_validator("models")
     @classmethod
@@ -127,6 +160,7 @@ def parse(document: object) -> ServingConfig:
     )
     renamed = [name for name, settings in models.items() if isinstance(settings, dict) and "name" in settings]
     problems = [f"models.{name}.name: unknown key; the name is the key above it" for name in renamed]
+    problems += _strange_tenants(models, document.get("tenants") or {})
     try:
         config = _validated({**document, "models": entries}, list(models))
     except ConfigError as error:
@@ -134,6 +168,18 @@ def parse(document: object) -> ServingConfig:
     if problems:
         raise ConfigError("\n".join(problems))
     return config
+
+
+def _strange_tenants(models: dict[Any, Any], tenants: object) -> list[str]:
+    """Models of tenants that the file does not have."""
+    if not isinstance(tenants, dict):
+        return []
+    here = f"the tenants here are {', '.join(map(str, tenants))}" if tenants else "the file has no tenants"
+    return [
+        f"models.{name}.tenant: {owner!r} is none of tenants; add it there, or correct the name: {here}"
+        for name, settings in models.items()
+        if isinstance(settings, dict) and isinstance(owner := settings.get("tenant"), str) and owner not in tenants
+    ]
 
 
 def _validated(document: dict[str, Any], names: Sequence[object]) -> ServingConfig:
@@ -149,7 +195,7 @@ def load(path: Path) -> ServingConfig:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give a readable models file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 13th month, a number of 5000 digits
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     try:
         return parse(document)

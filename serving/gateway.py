@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving import bodies, errors, openai, protocol
-from serving.config import ServingConfig
+from serving.config import ServingLimits
 
 PASSED_ON = ("x-request-id", "x-request-timeout-ms", "traceparent")
 PASSED_BACK = ("content-type", "retry-after", "x-request-id")
@@ -31,18 +31,15 @@ class Gateway:
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        settings: Mapping[str, Any],
         ingress_url: str,
-        sleepers: Sequence[str] = (),
         *,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Serve the models of `config`, a `ServingConfig` as Ray carries it, which answer behind `ingress_url`.
-
-        `sleepers` are models that may have no replica while nobody asks.
-        """
-        self._sleepers = frozenset(sleepers)
-        self._models = {model.name: model.serving for model in ServingConfig.model_validate(config).models}
+        """Serve what `settings` say (see `reconfigure`); models answer behind `ingress_url`."""
+        self._models: Mapping[str, ServingLimits] = {}
+        self._awaited: Sequence[str] = ()
+        self._take_in(settings)
         self._started_s = int(time.time())
         self._ingress = httpx.AsyncClient(
             base_url=ingress_url,
@@ -63,6 +60,18 @@ class Gateway:
         """Answer one HTTP request; never raises, but for being cancelled because the client went away."""
         path: str = request.scope["path"]
         return await bodies.answer(self._route(request, path.rstrip("/")), as_openai=path.startswith("/v1/"))
+
+    async def reconfigure(self, settings: Mapping[str, Any]) -> None:
+        """Serve other models from now on; requests that run end as they began. Ray calls this on a live replica.
+
+        `models` are their limits by name, `awaited` those without which the server is not ready: a model that may have
+        no replica while nobody asks is not one of them.
+        """
+        self._take_in(settings)
+
+    def _take_in(self, settings: Mapping[str, Any]) -> None:
+        self._models = {name: ServingLimits.model_validate(limits) for name, limits in settings["models"].items()}
+        self._awaited = tuple(settings["awaited"])
 
     async def _route(self, request: Request, path: str) -> Response:
         if path in self._answers:
@@ -88,10 +97,10 @@ class Gateway:
         return Response(b"", 200)
 
     async def _ready(self, _: Request) -> Response:
-        """Ready means every model answers ready, but for those that may be asleep."""
-        awake = [model for model in self._models if model not in self._sleepers]
-        answers = await asyncio.gather(*(self._model_ready(model) for model in awake))
-        waiting = [model for model, ready in zip(awake, answers, strict=True) if not ready]
+        """Ready means every awaited model answers ready."""
+        awaited = self._awaited
+        answers = await asyncio.gather(*(self._model_ready(model) for model in awaited))
+        waiting = [model for model, ready in zip(awaited, answers, strict=True) if not ready]
         if waiting:
             raise errors.no_capacity(", ".join(waiting))
         return Response(b"", 200)
@@ -118,16 +127,16 @@ class Gateway:
         body = await bodies.read(request, most_bytes=most_bytes)
         model = openai.model_name(protocol.parse_object(body))
         self._check_known(model)
+        most_ms = self._models[model].max_deadline_ms
         headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
-        answer = await self._forward(model, body, headers)
+        answer = await self._forward(model, body, headers, most_ms)
         refusal = _refusal(answer)
         if refusal is not None:
             raise refusal
         kept = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
         return Response(answer.content, answer.status_code, kept)
 
-    async def _forward(self, model: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
-        most_ms = self._models[model].max_deadline_ms
+    async def _forward(self, model: str, body: bytes, headers: Mapping[str, str], most_ms: float) -> httpx.Response:
         path = f"/v2/models/{model}/v1/embeddings"
         try:
             async with asyncio.timeout(most_ms / 1000 + PATIENCE_S):

@@ -1,10 +1,11 @@
 """Run as HAProxy in Ray's place: edits the configuration Ray wrote, then becomes the real HAProxy.
 
-Ray 2.60 renders HAProxy's configuration itself and leaves three things open that this closes: its statistics and
-metrics ports listen on all interfaces; a request for a model without a live replica is parked at a fallback proxy
-without limit; and HAProxy's own refusals come as plain text. `RAY_SERVE_HAPROXY_BINARY_PATH` names the small script
-that `install` writes. Only the standard library: this starts at every reload. The file is edited in its place, because
-Ray knows its HAProxy processes by the file's path on their command line.
+Ray 2.60 renders HAProxy's configuration itself and leaves three things open that this closes: its ports listen on all
+interfaces (here on loopback, or where `install` is told: a pod has its own address); a request for a model without a
+live replica is parked at a fallback proxy without limit; and HAProxy's own refusals come as plain text.
+`RAY_SERVE_HAPROXY_BINARY_PATH` names the small script that `install` writes. Only the standard library: this starts at
+every reload. The file is edited in its place, because Ray knows its HAProxy processes by the file's path on their
+command line.
 
 What the autoscaler needs to wake a model is added: a request that asks a model something (POST, as the replicas count)
 while no replica of it is up goes to a backend of its own, `asleep-MODEL`. It refuses at once, and HAProxy's own metrics
@@ -20,6 +21,8 @@ import sys
 from pathlib import Path
 
 BINARY_ENV = "VGPU_SERVE_HAPROXY"
+HOST_ENV = "VGPU_SERVE_HAPROXY_HOST"
+LOOPBACK = "127.0.0.1"
 EDITED = "# Ray's configuration, edited by serving/haproxy.py\n"
 WILDCARD = re.compile(r"^(?P<bind>\s+bind )(\*|0\.0\.0\.0|\[?::\]?)?:(?P<port>\d+)")
 ERROR_FILE = re.compile(r"^\s+errorfile ")
@@ -47,18 +50,21 @@ REFUSALS = {
 }
 
 
-def install(directory: Path, *, binary: str) -> dict[str, str]:
-    """Write the script into `directory`; the environment that makes Ray start it."""
+def install(directory: Path, *, binary: str, host: str = LOOPBACK) -> dict[str, str]:
+    """Write the script into `directory`; the environment that makes Ray start it.
+
+    Clients and whoever reads HAProxy's metrics connect to `host`.
+    """
     script = directory / "haproxy"
     script.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {Path(__file__).resolve()} "$@"\n')
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script), BINARY_ENV: binary}
+    return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script), BINARY_ENV: binary, HOST_ENV: host}
 
 
-def edit(config: str, *, directory: str) -> str:
-    """Ray's configuration with every listener on loopback and refusals in the project's shape; an edited one as is.
+def edit(config: str, *, directory: str, host: str = LOOPBACK) -> str:
+    """Ray's configuration with listeners that stay inside and refusals in the project's shape; an edited one as is.
 
-    `directory` holds the error pages.
+    `directory` holds the error pages. Clients' port and the metrics' listen on `host`, all others on loopback.
     """
     if config.startswith(EDITED):
         return config
@@ -66,7 +72,8 @@ def edit(config: str, *, directory: str) -> str:
     for line in config.splitlines():
         if line and not line[0].isspace():
             sections.append([])
-        sections[-1].append(WILDCARD.sub(r"\g<bind>127.0.0.1:\g<port>", line))
+        here = host if sections[-1] and sections[-1][0] in (HTTP_FRONTEND, METRICS_FRONTEND) else LOOPBACK
+        sections[-1].append(WILDCARD.sub(rf"\g<bind>{here}:\g<port>", line))
     routed = {found["model"] for line in config.splitlines() if (found := USE_BACKEND.match(line))}
     backends = [found["model"] for title, *_ in filter(None, sections) if (found := _model_backend(title))]
     # Where no request is led past the count, none must be shown: a zero would say that nobody asks.
@@ -168,7 +175,7 @@ def main(arguments: list[str]) -> None:
         path = Path(arguments[arguments.index("-f") + 1])
         for status in REFUSALS:
             (path.parent / f"{status}.http").write_text(error_page(status))
-        path.write_text(edit(path.read_text(), directory=str(path.parent)))
+        path.write_text(edit(path.read_text(), directory=str(path.parent), host=os.environ.get(HOST_ENV, LOOPBACK)))
     binary = os.environ[BINARY_ENV]
     os.execv(binary, [binary, *arguments])
 

@@ -17,14 +17,10 @@ import orjson
 from numpy.typing import NDArray
 
 from models.model import Datatype, InputTensor, ModelMetadata, OutputTensor, TensorSpec
+from models.numeric import NUMPY_TYPES
 from serving import bodies, errors
 
 HEADER_LENGTH = "inference-header-content-length"
-NUMPY_TYPES: Mapping[str, Any] = {
-    Datatype.BOOL: np.bool_, Datatype.UINT8: np.uint8, Datatype.UINT16: np.uint16, Datatype.UINT32: np.uint32,
-    Datatype.UINT64: np.uint64, Datatype.INT8: np.int8, Datatype.INT16: np.int16, Datatype.INT32: np.int32,
-    Datatype.INT64: np.int64, Datatype.FP16: np.float16, Datatype.FP32: np.float32, Datatype.FP64: np.float64,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ class Replica:
         self._config = ModelConfig.model_validate(config)
         limits = self._config.serving
         self._slot = slot.from_environment(os.environ if environment is None else environment)
-        self._model = catalog.create(self._config.kind, **self._config.parameters)
+        self._model = catalog.create(self._config.source, **self._config.parameters)
         self._model.load()
         self._engine = slot.open_engine(self._slot, framebuffer_mib=self._model.framebuffer_mib)
         self._model.warm_up()
@@ -82,6 +82,19 @@ class Replica:
         if request.method == "POST" and ("POST", path) in self._answers:
             return await self._counted(answering)
         return await answering
+
+    async def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Take in another objective and other limits; requests that run end as they began.
+
+        Ray calls this on a live replica where nothing else has changed, and on a new one with what it was made of.
+        """
+        before, self._config = self._config, ModelConfig.model_validate(config)
+        limits = self._config.serving
+        self._batcher.max_batch_size = limits.max_batch_size
+        self._batcher.max_wait_s = limits.max_wait_ms / 1000
+        self._batcher.max_queue = limits.max_queue
+        if self._config.objective_p95_ms != before.objective_p95_ms:
+            self._metrics.durations.renew(objective_s=self._config.objective_p95_ms / 1000)
 
     async def check_health(self) -> None:
         """Raise when the slot is gone; Ray Serve then replaces this replica."""
@@ -144,7 +157,10 @@ class Replica:
         finally:
             self._metrics.requests.labels(self._config.name, str(code)).inc()
         if code == 200:
-            self._metrics.request_duration_s.observe(loop.time() - began_s)
+            took_s = loop.time() - began_s
+            self._metrics.request_duration_s.observe(took_s)
+            if took_s <= self._config.objective_p95_ms / 1000:
+                self._metrics.requests_within_objective.inc()
         return response
 
     async def _describe(self, _: Request) -> Response:
@@ -164,7 +180,10 @@ class Replica:
         timeout_s = self._timeout_s(request.headers.get(TIMEOUT_HEADER), parsed.timeout_ms)
         items = await self._items(parsed.tensors, body_bytes=len(body))
         results = await self._batcher.submit(items, timeout_s=timeout_s, since_s=arrived_s)
-        tensors = self._model.tensors_from_results(results)
+        try:
+            tensors = self._model.tensors_from_results(results)
+        except InvalidInput as error:  # what only the network itself could see
+            raise errors.invalid_input(f"{error.field}: {error.problem}", field=error.field) from error
         reply = protocol.render_infer(self._config.name, metadata.version, parsed, tensors)
         return Response(reply.body, 200, dict(reply.headers))
 

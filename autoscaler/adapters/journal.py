@@ -1,11 +1,13 @@
 """The journal: one JSON line per tick, with everything the decision was made from.
 
-Where the specification is given, each run and each file begins with a line that holds it: then the journal alone is
+A line with the specification comes first in each run and in each file, and wherever it changes: so the journal alone is
 enough to decide every tick again. `autoscaler.sim.journal_reader` reads it back.
 """
 
 import json
 import logging
+from collections.abc import Collection
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -21,21 +23,26 @@ FORMAT = 1
 MOST_BYTES = 64 << 20
 
 
+# What every tick shares with the one before is in the specification's line.
+_SHARED = ("spec", "models_file")
+
+
 class Journal:
     """Appends ticks to a file; a full one becomes FILE.1. A disk that is full costs lines and not the autoscaler."""
 
-    def __init__(self, path: Path, *, spec: FleetSpec | None = None, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES) -> None:
         """Open the file. Raises `OSError` where it cannot be written."""
         self._path = path
-        self._spec = spec
         self._most_bytes = most_bytes
         self._file: IO[str] = path.open("a", encoding="utf-8")
-        self._headed = spec is None
+        self._told: FleetSpec | None = None
+        """The specification that the ticks at the end of the file were decided by."""
 
     def record(self, tick: Tick) -> None:
-        """Append one tick."""
+        """Append one tick, behind the specification where that is another one."""
+        told = {part.name: getattr(tick, part.name) for part in fields(tick) if part.name not in _SHARED}
         try:
-            self._append(_line(tick=tick))
+            self._append(_line(tick=told), tick.spec, tick.models_file.reworked)
         except OSError as error:
             log.warning("journal %s: %s", self._path, error)
 
@@ -43,15 +50,15 @@ class Journal:
         """Close the file."""
         self._file.close()
 
-    def _append(self, line: str) -> None:
+    def _append(self, line: str, spec: FleetSpec, reworked: Collection[str]) -> None:
         if self._file.tell() and self._file.tell() + len(line) > self._most_bytes:
             self._path.replace(self._path.with_name(self._path.name + ".1"))
             full, self._file = self._file, self._path.open("a", encoding="utf-8")
             full.close()
-            self._headed = self._spec is None
-        if not self._headed:
-            self._file.write(_line(spec=self._spec))
-            self._headed = True
+            self._told = None
+        if reworked or spec != self._told:
+            self._file.write(_line(spec=spec, **({"reworked": sorted(reworked)} if reworked else {})))
+            self._told = spec
         self._file.write(line)
         self._file.flush()
 

@@ -59,7 +59,8 @@ class RayServe:
         self._client.close()
 
     def read(self, models: Sequence[str], now_s: float) -> ServingSeen:
-        """Read each model's deployment that exists, with the worker pod of each replica. Raises `Unavailable`."""
+        """Read each model's deployment that exists, with the worker pod of each replica, and where others' replicas
+        live. Raises `Unavailable`."""
         # In this order: whatever Ray node a replica lives on, it has joined by now.
         answer = self._ask("GET", APPLICATIONS)
         nodes = self._nodes()
@@ -68,9 +69,16 @@ class RayServe:
             listed = {
                 model: deployments[DEPLOYMENT] for model, deployments in found.items() if DEPLOYMENT in deployments
             }
+            others = [
+                said
+                for application, entry in answer["applications"].items()
+                for name, said in (entry.get("deployments") or {}).items()
+                if not (application in listed and name == DEPLOYMENT)
+            ]
             return ServingSeen(
                 deployments=tuple(self._deployment(model, said, nodes, now_s) for model, said in listed.items()),
                 draining=frozenset(self._worker(pod) for pod in nodes.drained | _migrating(listed.values(), nodes)),
+                lent=frozenset(self._worker(pod) for pod in _homes(others, nodes)),
             )
 
     def set_replicas(self, model: str, count: int) -> None:
@@ -158,6 +166,12 @@ class _RayNodes:
 def _migrating(deployments: Iterable[Json], nodes: _RayNodes) -> frozenset[str]:
     """Worker pods that a replica is to leave, for its node is drained."""
     replicas = (replica for said in deployments for replica in said["replicas"] if replica["state"] == MIGRATING)
+    return frozenset(pod for replica in replicas if (pod := nodes.home(replica)))
+
+
+def _homes(deployments: Iterable[Json], nodes: _RayNodes) -> frozenset[str]:
+    """Worker pods in which a replica of these deployments lives, whatever its state."""
+    replicas = (replica for said in deployments for replica in said["replicas"] if replica["state"] != "STOPPED")
     return frozenset(pod for replica in replicas if (pod := nodes.home(replica)))
 
 

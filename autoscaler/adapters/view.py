@@ -4,10 +4,10 @@ from typing import Any
 
 from autoscaler.core import waking
 from autoscaler.core.decision import Decision
-from autoscaler.core.observation import Missing, Observation, ReplicaState
+from autoscaler.core.observation import Missing, MissingReason, Observation, ReplicaState
 from autoscaler.core.plain import as_json_value
 from autoscaler.core.signals import ModelSignals, Signal
-from autoscaler.core.spec import FleetSpec, ModelSpec
+from autoscaler.core.spec import ModelSpec
 from autoscaler.ports import Tick
 from vgpu.core import names
 from vgpu.core.inventory import Inventory
@@ -27,14 +27,15 @@ SIGNALS = (
 """The signals that people look at; the journal has all of them."""
 
 
-def render(spec: FleetSpec, tick: Tick) -> Json:
+def render(tick: Tick) -> Json:
     """The whole state as `GET /v1/state` answers it."""
     decisions = {decision.model: decision for decision in (tick.plan.decisions if tick.plan else ())}
     return {
         "format": FORMAT,
         "tick": tick.number,
         "dry_run": tick.dry_run,
-        "models": [_model(model, decisions.get(model.name), tick) for model in spec.models],
+        "models_file": {"refused": bool(tick.models_file.problems), "problems": list(tick.models_file.problems)},
+        "models": [_model(model, decisions.get(model.name), tick) for model in tick.spec.models],
         "nodes": _nodes(tick.inventory, tick.seen),
         "gpus": as_json_value(tick.plan.gpus) if tick.plan else [],
         "actions": as_json_value(tick.plan.actions) if tick.plan else [],
@@ -42,9 +43,9 @@ def render(spec: FleetSpec, tick: Tick) -> Json:
     }
 
 
-def explain(spec: FleetSpec, tick: Tick, model: str) -> Json | None:
+def explain(tick: Tick, model: str) -> Json | None:
     """One model's last decision with everything behind it; None for a model that is not served here."""
-    about = next((entry for entry in spec.models if entry.name == model), None)
+    about = next((entry for entry in tick.spec.models if entry.name == model), None)
     if about is None:
         return None
     decision = next((entry for entry in (tick.plan.decisions if tick.plan else ()) if entry.model == model), None)
@@ -53,7 +54,7 @@ def explain(spec: FleetSpec, tick: Tick, model: str) -> Json | None:
         "tick": tick.number,
         "model": model,
         "settings": as_json_value(about),
-        "sentence": _sentence(model, decision),
+        "sentence": _sentence(model, decision, tick),
         "outlook": waking.outlook(decision) if decision else None,
         "decision": as_json_value(decision),
         "problems": [*tick.problems, *tick.failed_actions],
@@ -74,7 +75,7 @@ def _model(spec: ModelSpec, decision: Decision | None, tick: Tick) -> Json:
         "objective_p95_ms": spec.objective_p95_ms,
         **_readings(signals),
         "reason": str(decision.reason) if decision else None,
-        "decision": _sentence(spec.name, decision),
+        "decision": _sentence(spec.name, decision, tick),
     }
 
 
@@ -86,8 +87,12 @@ def _value(signal: Signal | Missing | None) -> float | None:
     return round(signal.value, 4) if isinstance(signal, Signal) else None
 
 
-def _sentence(model: str, decision: Decision | None) -> str:
-    return decision.sentence() if decision else f"{model}: nothing is known about it yet"
+def _sentence(model: str, decision: Decision | None, tick: Tick) -> str:
+    if decision:
+        return decision.sentence()
+    if tick.plan and any(gap.name == model and gap.reason is MissingReason.NOT_SEEN for gap in tick.plan.undecided):
+        return f"{model}: Ray Serve does not have it yet; nothing is decided until it is deployed"
+    return f"{model}: nothing is known about it yet"
 
 
 def _nodes(inventory: Inventory, seen: Observation) -> list[Json]:

@@ -23,6 +23,7 @@ COMMANDS = {
     "status": "Models against their objectives, slots by node, and the last decisions.",
     "explain": "Why a model has the replicas it has: the last decision, step by step, with the numbers behind it.",
     "run": "The autoscaler itself, against any cluster.",
+    "check": "Whether the autoscaler can follow a models file: every problem with its remedy, and nothing changed.",
     "simulate": "Run a control law against a load on a modelled fleet, or --compare all laws at their best settings.",
     "pack": "Let a list of pods arrive at a list of nodes under each packing policy, against published figures.",
     "defragment": "Which pods could move where, so that whole GPUs or nodes become free. Moves nothing.",

@@ -29,6 +29,8 @@ class Fleet:
     decisions: Mapping[str, Decision]
     deployments: Mapping[str, DeploymentSeen]
     pools: Mapping[str, PoolSeen]
+    absent: frozenset[str] = frozenset()
+    """Models that Ray Serve was read without: they need nothing yet, and nothing shrinks where they are to live."""
 
 
 def plan_actions(
@@ -91,7 +93,7 @@ def _to_drain(seen: DeploymentSeen, target: int, victims: Sequence[str], drainin
 
 def _replica_targets(fleet: Fleet, pool: str) -> dict[str, int]:
     """The target each readable model of the pool should be given now, in the order of priority."""
-    specs = {model.name: model for model in fleet.spec.models_of(pool)}
+    specs = {model.name: model for model in fleet.spec.models_of(pool) if model.name not in fleet.absent}
     models = list(specs)
     readable = [model for model in models if model in fleet.deployments and model in fleet.decisions]
     targets = {model: fleet.deployments[model].target for model in readable}
@@ -118,7 +120,8 @@ def _joined_targets(fleet: Fleet, names: Sequence[str]) -> dict[str, int]:
 
     With a pool unread its models keep their targets at most, and the others rise by what those leave.
     """
-    models = {model.name: model for model in fleet.spec.by_priority if not set(names).isdisjoint(model.pools)}
+    there = [model for model in fleet.spec.by_priority if model.name not in fleet.absent]
+    models = {model.name: model for model in there if not set(names).isdisjoint(model.pools)}
     readable = [name for name in models if name in fleet.deployments and name in fleet.decisions]
     lowered = {name: min(fleet.deployments[name].target, _lowest_safe(fleet, models[name])) for name in readable}
     if any(name not in fleet.decisions for name in models):
@@ -190,19 +193,36 @@ def _resize(
 
 
 def _workers_needed(fleet: Fleet, seen: PoolSeen) -> int:
-    """A worker for every decided replica; what there is, while a model of the pool is undecided.
+    """A worker for every decided replica; what there is, while a model of the pool is undecided though it may be there.
 
-    A drained worker with a replica in it comes on top, for it is still one of the pool and no use to anybody.
+    A drained worker with a replica in it comes on top, for it is still one of the pool and no use to anybody. So does
+    one for each replica that Ray Serve starts before it stops another, to replace it by one with other settings.
     """
     needed = 0
     for model in fleet.spec.models_of(seen.pool):
+        if model.name in fleet.absent:
+            continue
         decision = fleet.decisions.get(model.name)
         mine = None if decision is None else _meant_for(seen.pool, model, decision)
         if mine is None:
             return seen.wanted
-        needed += mine
+        needed += mine + _successors(fleet, seen, model, decision)
     held = _held(fleet)
     return needed + sum(worker.draining and worker.pod in held for worker in seen.live)
+
+
+def _successors(fleet: Fleet, seen: PoolSeen, model: ModelSpec, decision: Decision | None) -> int:
+    """Replicas beyond a target that nobody changes, those that leave aside; 0 where they may live in other pools."""
+    deployment = fleet.deployments.get(model.name)
+    if deployment is None or decision is None or model.further_pools or deployment.target != decision.count:
+        return 0
+    draining = {worker.pod for worker in seen.workers if worker.draining}
+    staying = [
+        replica
+        for replica in deployment.replicas
+        if replica.state is not ReplicaState.STOPPING and replica.worker not in draining
+    ]
+    return max(0, len(staying) - deployment.target) if deployment.target else 0
 
 
 def _meant_for(pool: str, model: ModelSpec, decision: Decision) -> int | None:
@@ -218,9 +238,10 @@ def _held(fleet: Fleet) -> frozenset[str | None]:
 
 
 def _drained_and_empty(fleet: Fleet, seen: PoolSeen) -> tuple[str, ...]:
-    """Drained workers that certainly hold no replica: every model that could live there is readable."""
+    """Drained workers that certainly hold no replica: every model that could live there is readable, or absent."""
     drained = [worker.pod for worker in seen.live if worker.draining]
-    if not drained or any(model.name not in fleet.deployments for model in fleet.spec.models_of(seen.pool)):
+    known = fleet.deployments.keys() | fleet.absent
+    if not drained or any(model.name not in known for model in fleet.spec.models_of(seen.pool)):
         return ()
     held = _held(fleet)
     return tuple(pod for pod in drained if pod not in held)

@@ -17,7 +17,7 @@ from autoscaler.core.decision import Decision, Plan, Reason, Recommendation, Set
 from autoscaler.core.draft import Draft
 from autoscaler.core.markets import Shares
 from autoscaler.core.moves import begun_for_others, move
-from autoscaler.core.observation import DeploymentSeen, Missing, Observation, PoolSeen, ReplicaSample
+from autoscaler.core.observation import DeploymentSeen, Missing, MissingReason, Observation, PoolSeen, ReplicaSample
 from autoscaler.core.placement import Grant, Want, place_models
 from autoscaler.core.record import replace
 from autoscaler.core.replicas import FreshReplica, read_replicas
@@ -66,7 +66,9 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
     placement = place_models(wants, bound, inventory, tick.cards, tick.homes.vacant)
     decisions = {draft.spec.name: _decision(tick, draft, placement.grants[draft.spec.name]) for draft in drafts}
     deployments = {name: read for name, read in tick.deployments.items() if isinstance(read, DeploymentSeen)}
-    fleet = actions.Fleet(spec=spec, decisions=decisions, deployments=deployments, pools=pools)
+    undecided = [read for name, read in tick.deployments.items() if isinstance(read, Missing) and name not in decisions]
+    absent = frozenset(read.name for read in undecided if read.reason is MissingReason.NOT_SEEN)
+    fleet = actions.Fleet(spec=spec, decisions=decisions, deployments=deployments, pools=pools, absent=absent)
     planned, surplus = actions.plan_actions(fleet, placement.nodes, state.surplus_since_s, now_s)
     posted = {action.model: action.count for action in planned if isinstance(action, SetReplicas)}
     models = {
@@ -78,9 +80,7 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
         decisions=tuple(decisions.values()),
         actions=planned,
         gpus=tuple(tick.contention.gpus.values()),
-        undecided=tuple(
-            read for name, read in tick.deployments.items() if isinstance(read, Missing) and name not in decisions
-        ),
+        undecided=tuple(undecided),
     )
     return State(models=models, surplus_since_s=surplus, usual=tick.contention.usual), plan
 

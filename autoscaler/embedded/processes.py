@@ -43,9 +43,12 @@ class Child:
 
     def failure(self) -> ProcessFailed:
         """Why it ended, from its own last words."""
+        return self.problem(f"{self.command.name} ended with status {self.process.returncode}")
+
+    def problem(self, what: str) -> ProcessFailed:
+        """What is wrong with it, with its own last words."""
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        said = f"{self.command.name} ended with status {self.process.returncode}; {self.log} ends:"
-        return ProcessFailed("\n".join([said, *lines]))
+        return ProcessFailed("\n".join([f"{what}; {self.log} ends:", *lines]))
 
 
 @dataclass(slots=True)
@@ -62,18 +65,6 @@ class Children:
         child = Child(command, self._spawn(command, log), log, time.monotonic())
         self._children.append(child)
         return child
-
-    def run(self, command: Command, *, timeout_s: float) -> None:
-        """Run a child to its end. Raises `ProcessFailed` where it fails or takes too long."""
-        child = self.start(command)
-        try:
-            child.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            kill_session(child.process)
-            child.process.wait()
-        self.forget(child)
-        if child.process.returncode != 0:
-            raise child.failure()
 
     def forget(self, child: Child) -> None:
         """Stop keeping track of a child that has ended."""

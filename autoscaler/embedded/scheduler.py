@@ -168,11 +168,17 @@ class Scheduler:
             self._refused[uid] = message
 
     def _preferred_nodes(self, pod: Json) -> tuple[str, ...]:
-        """What the autoscaler wrote on the pool's Deployment."""
+        """What the autoscaler wrote on the pool's Deployment, or for the pod's group on its RayCluster."""
+        group = (pod["metadata"].get("labels") or {}).get(names.LABEL_RAY_GROUP)
+        kinds = {
+            "Deployment": (kube.DEPLOYMENTS, names.ANNOTATION_PREFERRED_NODES),
+            "RayCluster": (kube.RAYCLUSTERS, f"{names.ANNOTATION_PREFIX_PREFERRED_NODES}{group}"),
+        }
         for owner in pod["metadata"].get("ownerReferences") or ():
-            if owner["kind"] == "Deployment":
-                deployment = self._client.read(kube.DEPLOYMENTS, owner["name"], pod["metadata"]["namespace"])
-                text = (deployment["metadata"].get("annotations") or {}).get(names.ANNOTATION_PREFERRED_NODES, "")
+            if owner["kind"] in kinds:
+                kind, annotation = kinds[owner["kind"]]
+                item = self._client.read(kind, owner["name"], pod["metadata"]["namespace"])
+                text = (item["metadata"].get("annotations") or {}).get(annotation, "")
                 return tuple(node for node in text.split(",") if node)
         return ()
 

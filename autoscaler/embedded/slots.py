@@ -7,6 +7,7 @@ from autoscaler.embedded import downward
 from autoscaler.embedded.downward import Json
 from autoscaler.embedded.fleet import Card, slot_uuid
 from vgpu.core import names
+from vgpu.core.slot_environment import slot_environment
 
 
 class Unfit(ValueError):
@@ -26,13 +27,8 @@ def slot(pod: Json, card: Card, card_uuid: str, taken: Collection[str]) -> PodSl
     if card.is_shared:
         return _part(pod, card, card_uuid, taken)
     slot_id = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_SLOT, card.slots[0])
-    given = {
-        names.ENV_SLOT_ID: slot_id,
-        names.ENV_SLOT_UNITS: str(card.shape.units),
-        names.ENV_SLOT_FRAMEBUFFER_MIB: str(card.slot_framebuffer_mib),
-        names.ENV_VISIBLE_DEVICES: slot_uuid(slot_id),
-    }
-    return PodSlot(part=slot_id, environment=given | _of_card(card))
+    given = _told(card, slot_id, card.slot_framebuffer_mib)
+    return PodSlot(part=slot_id, environment=given | {names.ENV_VISIBLE_DEVICES: slot_uuid(slot_id)})
 
 
 def _part(pod: Json, card: Card, card_uuid: str, taken: Collection[str]) -> PodSlot | None:
@@ -50,14 +46,10 @@ def _part(pod: Json, card: Card, card_uuid: str, taken: Collection[str]) -> PodS
     part = next((part for part in card.slots if part not in taken), None)
     if part is None:
         return None
-    given = {key: said[key] for key in (names.ENV_SLOT_ID, names.ENV_SLOT_UNITS, names.ENV_SLOT_FRAMEBUFFER_MIB)}
+    given = _told(card, said[names.ENV_SLOT_ID], int(said[names.ENV_SLOT_FRAMEBUFFER_MIB]))
     here = {names.ENV_VISIBLE_DEVICES: card_uuid, names.ENV_EMULATOR_SLOT: part}
-    return PodSlot(part=part, environment=given | here | _of_card(card))
+    return PodSlot(part=part, environment=given | here)
 
 
-def _of_card(card: Card) -> dict[str, str]:
-    return {
-        names.ENV_SLOT_PROFILE: card.shape.label,
-        names.ENV_SLOT_MOST_PER_GPU: str(card.shape.most_per_gpu),
-        names.ENV_SLOT_POLICY: str(card.policy),
-    }
+def _told(card: Card, slot_id: str, framebuffer_mib: int) -> dict[str, str]:
+    return slot_environment(card.shape, slot_id=slot_id, framebuffer_mib=framebuffer_mib, policy=str(card.policy))

@@ -49,6 +49,10 @@ class RecordedTick:
     """Replica targets that the plan gave to Ray Serve."""
     spec: FleetSpec | None
     """What it was decided by; None where the journal does not say."""
+    reworked: frozenset[str] = frozenset()
+    """Models that do other work under the same name since the tick before."""
+    was_carried_out: bool = True
+    """False where the autoscaler did not lead, or an action failed: the loop then forgets what it gave to Ray Serve."""
 
 
 def read(path: Path) -> Iterator[RecordedTick]:
@@ -57,11 +61,14 @@ def read(path: Path) -> Iterator[RecordedTick]:
     A last line that was cut off while it was written is left out. Raises `JournalError`.
     """
     spec: FleetSpec | None = None
+    reworked: frozenset[str] = frozenset()
     for place, document in _lines(path):
         try:
             if "spec" in document:
                 spec = decode(FleetSpec, document["spec"], "spec")
-            elif (tick := _tick(document, spec)) is not None:
+                reworked |= frozenset(decode(tuple[str, ...], document.get("reworked", []), "reworked"))
+            elif (tick := _tick(document, spec, reworked)) is not None:
+                reworked = frozenset()
                 yield tick
         except Undecodable as fault:
             raise JournalError(f"{place}: {fault}; the line is damaged, or another version wrote it") from fault
@@ -96,7 +103,7 @@ def _document(line: str, place: str) -> Mapping[str, Any] | None:
     return document
 
 
-def _tick(document: Mapping[str, Any], spec: FleetSpec | None) -> RecordedTick | None:
+def _tick(document: Mapping[str, Any], spec: FleetSpec | None, reworked: frozenset[str]) -> RecordedTick | None:
     """One tick; None where a defect ended it before anything was decided."""
     tick = _mapping(document["tick"], "tick")
     if tick.get("plan") is None:
@@ -119,6 +126,8 @@ def _tick(document: Mapping[str, Any], spec: FleetSpec | None) -> RecordedTick |
             if "model" in action and "count" in action
         },
         spec=spec,
+        reworked=reworked,
+        was_carried_out=not (tick.get("dry_run") or tick.get("failed_actions")),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from autoscaler.core.decide import decide
 from autoscaler.core.decision import Decision, Plan
+from autoscaler.core.respec import respecified
 from autoscaler.core.spec import FleetSpec, SpecError
 from autoscaler.core.state import ModelState, State
 from autoscaler.refusal import Refused
@@ -58,17 +59,20 @@ class Replay:
 def replay(ticks: Iterable[RecordedTick], *, given: FleetSpec | None, changes: Mapping[str, str]) -> Replay:
     """Decide each tick again: by `given`, or else by what the journal names, with `changes` (KEY -> number) made to it.
 
-    Keys are policy.FIELD, guardrails.FIELD and models.NAME.FIELD. Raises `Refused` where there is nothing to decide by,
-    where a key or a number does not fit, and where the journal is damaged.
+    Keys are policy.FIELD, guardrails.FIELD and models.NAME.FIELD; a model need not have been served all the time.
+    Raises `Refused` where there is nothing to decide by, where a key or a number does not fit, and where the journal is
+    damaged.
     """
     changed, unchanged = _Memory(), _Memory()
     differences: list[Difference] = []
     tick_count = decisions = unexplained = 0
     is_recorded = False
     specs: dict[FleetSpec | None, FleetSpec] = {}
+    settled: list[FleetSpec] = []
     for tick in ticks:
         if tick.spec not in specs:
-            specs[tick.spec] = with_changes(_settled(given, tick.spec), changes)
+            settled.append(_settled(given, tick.spec))
+            specs[tick.spec] = with_changes(settled[-1], _concerning(settled[-1], changes))
         is_recorded = is_recorded or tick.spec is not None
         tick_count += 1
         decisions += len(tick.decisions)
@@ -85,6 +89,7 @@ def replay(ticks: Iterable[RecordedTick], *, given: FleetSpec | None, changes: M
             differences.append(_difference(tick, recorded, again))
     if not tick_count:
         raise Refused("the journal holds no tick that came to a decision; let the autoscaler run a while first")
+    _refuse_unheard(changes, settled)
     return Replay(
         ticks=tick_count,
         decisions=decisions,
@@ -108,6 +113,31 @@ def with_changes(spec: FleetSpec, changes: Mapping[str, str]) -> FleetSpec:
     return spec
 
 
+def _concerning(spec: FleetSpec, changes: Mapping[str, str]) -> dict[str, str]:
+    """The changes without those of models that this specification does not have."""
+    names = {model.name for model in spec.models}
+    return {key: text for key, text in changes.items() if (name := _model_of(key)) is None or name in names}
+
+
+def _model_of(key: str) -> str | None:
+    """The model that a key is about; None where it is about none, or is no key."""
+    section, _, rest = key.partition(".")
+    return rest.rpartition(".")[0] or None if section == "models" else None
+
+
+def _refuse_unheard(changes: Mapping[str, str], specs: Sequence[FleetSpec]) -> None:
+    """Refuse changes of models that were never served."""
+    names = dict.fromkeys(model.name for spec in specs for model in spec.models)
+    unheard = [
+        (key, text) for key, text in changes.items() if (name := _model_of(key)) is not None and name not in names
+    ]
+    if unheard:
+        there = ", ".join(names)
+        raise Refused(
+            "\n".join(f"--set {key}={text}: no model {_model_of(key)!r}; there are {there}" for key, text in unheard)
+        )
+
+
 def parse_changes(given: Sequence[str]) -> dict[str, str]:
     """KEY=NUMBER texts -> mapping. Raises `Refused` listing every text that is none."""
     problems = [f"--set {text}: not KEY=NUMBER such as policy.window_s=20" for text in given if "=" not in text]
@@ -122,11 +152,15 @@ class _Memory:
     def __init__(self) -> None:
         self._state = State()
         self._last = 0
+        self._spec: FleetSpec | None = None
 
     def decide(self, spec: FleetSpec, tick: RecordedTick) -> Plan:
         if tick.number <= self._last:  # another run of the autoscaler: it began with nothing
-            self._state = State()
+            self._state, self._spec = State(), None
         self._last = tick.number
+        if self._spec is not None and (spec != self._spec or tick.reworked):
+            self._state = respecified(self._state, self._spec, spec, reworked=tick.reworked, now_s=tick.at_s)
+        self._spec = spec
         before = self._state
         after, plan = decide(spec, before, tick.seen, tick.inventory, tick.at_s)
         models = dict(after.models)
@@ -135,6 +169,8 @@ class _Memory:
                 known, decided = before.models.get(recorded.model), models[recorded.model]
                 models[recorded.model] = _on_the_record(known, decided, recorded, tick)
         self._state = replace(after, models=models)
+        if not tick.was_carried_out:
+            self._state = self._state.unposted()
         return plan
 
 

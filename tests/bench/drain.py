@@ -22,7 +22,8 @@ from typing import Any
 
 from autoscaler import config
 from autoscaler.actuation import Actuator
-from autoscaler.adapters.cluster import DeploymentCluster
+from autoscaler.adapters.cluster import KubernetesCluster
+from autoscaler.adapters.deployment_pools import DeploymentPools
 from autoscaler.adapters.lease import LeaseLeadership
 from autoscaler.adapters.ray_serve import RayServe
 from autoscaler.core.actions import Fleet, plan_actions
@@ -58,7 +59,7 @@ class Hand:
     """Decides in the autoscaler's place, and acts as it does."""
 
     spec: FleetSpec
-    cluster: DeploymentCluster
+    cluster: KubernetesCluster
     serving: RayServe
     leadership: LeaseLeadership
     failed_actions: list[str] = field(default_factory=list)
@@ -76,7 +77,7 @@ class Hand:
         fleet = Fleet(spec=self.spec, decisions={MODEL: decision}, deployments={MODEL: seen}, pools={pool.pool: pool})
         actions, _ = plan_actions(fleet, {}, {}, now_s)
         actuator = Actuator(cluster=self.cluster, serving=self.serving, leadership=self.leadership, clock=self.clock)
-        self.failed_actions += actuator.carry_out(actions, there.workers)
+        self.failed_actions += actuator.carry_out(actions, there.workers).failed
         if pool.wanted < WORKERS and not actions:
             self.cluster.set_workers(pool.pool, WORKERS, preferred_nodes=(), victims=())
         return seen
@@ -137,7 +138,7 @@ def hand(installation: Installation, models: Path) -> Iterator[Hand]:
             )
         ) as serving,
     ):
-        cluster = DeploymentCluster(kubernetes, namespace=NAMESPACE)
+        cluster = KubernetesCluster(kubernetes, DeploymentPools(kubernetes, namespace=NAMESPACE))
         yield Hand(config.load(models), cluster, serving, leadership)
 
 

@@ -10,7 +10,7 @@ from autoscaler.embedded.installation import Installation, Plan
 MODELS = """
 models:
   minilm:
-    kind: text_embedder
+    source: text_embedder
     slot: v100-8q-8GB
     objective_p95_ms: 400
     serving: {max_batch_size: 4, max_queue: 2000, max_deadline_ms: 30000}

@@ -1,6 +1,6 @@
 """A cluster of emulated nodes in memory: pools grow and shrink at once, workers are ready as soon as they have a slot.
 
-`tests/contracts/ports` holds it to what `DeploymentCluster` does on an API server.
+`tests/contracts/ports` holds it to what `KubernetesCluster` does on an API server, with each kind of worker pools.
 """
 
 from collections import Counter
@@ -23,9 +23,10 @@ class FakeCluster:
     wanted: dict[str, int] = field(default_factory=dict)
     """Size of each pool there is."""
     is_away: bool = False
+    is_untidy: bool = False
     reads: int = 0
     changes: list[tuple[object, ...]] = field(default_factory=list)
-    """(pool, count, preferred nodes, victims), or (pool, "replace", victims)"""
+    """(pool, count, preferred nodes, victims), (pool, "replace", victims), or ("tidy",)"""
     takes: Callable[[str], None] = lambda verb: None
     """Called at each call with its verb, for the time it costs."""
     _failures: Counter[str] = field(default_factory=Counter)
@@ -39,7 +40,7 @@ class FakeCluster:
             self._fill(pool)
 
     def fail_next(self, verb: str, times: int = 1) -> None:
-        """Refuse the next calls of `read`, `set_workers` or `replace_workers`."""
+        """Refuse the next calls of `read`, `set_workers`, `replace_workers` or `tidy`."""
         self._failures[verb] += times
 
     @property
@@ -84,6 +85,11 @@ class FakeCluster:
             if victim in self._nodes:
                 self.lose(victim)
         self._fill(pool)
+
+    def tidy(self) -> None:
+        self._answer("tidy")
+        self.changes.append(("tidy",))
+        self.is_untidy = False
 
     def lose(self, worker: str) -> None:
         """The worker is gone, and its slot free."""

@@ -1,9 +1,9 @@
 """The embedded API server with emulated nodes, whose kubelet and scheduler are the test."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Kubernetes:
     server: ApiServer
     client: Kube
     kubeconfig: Path
+    operators: list[Callable[[], bool]] = field(default_factory=list)
+    """Further controllers: each makes one pass and says whether it found nothing to do."""
 
     def add_node(self, name: str, *, card: str = "GPU-a", profile: str = PROFILE, **labels: str) -> None:
         """A node with one slot, ready."""
@@ -58,13 +60,14 @@ class Kubernetes:
         return {pod["metadata"]["name"]: pod["spec"].get("nodeName") for pod in self.pods()}
 
     def settle(self) -> None:
-        """Play scheduler and kubelet until every Deployment has its pods, bound where there is room, and ready."""
+        """Play scheduler, kubelet and operators until all have their pods, bound where there is room, and ready."""
         deadline_s = time.monotonic() + 10.0
         while not self._step():
             assert time.monotonic() < deadline_s, self.pods()
 
     def _step(self) -> bool:
-        is_settled = True
+        quiet = [operator() for operator in self.operators]
+        is_settled = all(quiet)
         Scheduler(self.client).schedule_all()
         found = self.pods()
         for pod in found:
@@ -79,7 +82,8 @@ class Kubernetes:
                 self.client.set_pod_status(about["name"], NAMESPACE, status)
                 is_settled = False
         wanted = sum(item["spec"]["replicas"] for item in self.client.list(kube.DEPLOYMENTS, NAMESPACE))
-        return is_settled and wanted == len(found)
+        owners = [owner["kind"] for pod in found for owner in pod["metadata"].get("ownerReferences") or ()]
+        return is_settled and wanted == owners.count("Deployment")
 
 
 @contextmanager

@@ -36,6 +36,15 @@ class FakeServing:
         """Refuse the next calls of `read`, `drain_workers` or `set_replicas`."""
         self._failures[verb] += times
 
+    def deploy(self, model: str, target: int) -> None:
+        """A new application, or another target for one, as a deployer sets it."""
+        self.targets[model] = target
+        self._settle()
+
+    def delete(self, model: str) -> None:
+        """The application is gone, and its replicas with it."""
+        del self.targets[model], self._replicas[model]
+
     def read(self, models: Sequence[str], now_s: float) -> ServingSeen:
         self.reads += 1
         self._answer("read")
@@ -57,7 +66,11 @@ class FakeServing:
             for model in models
             if model in self.targets
         )
-        return ServingSeen(deployments=deployments, draining=frozenset(self.drained & set(self.workers())))
+        return ServingSeen(
+            deployments=deployments,
+            draining=frozenset(self.drained & set(self.workers())),
+            lent=frozenset(worker for worker, (_, model) in self.running.items() if model not in models),
+        )
 
     def drain_workers(self, workers: Sequence[Endpoint]) -> None:
         self._answer("drain_workers")

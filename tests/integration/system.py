@@ -21,17 +21,17 @@ START_TIMEOUT_S = 120
 MODELS = """
 models:
   minilm:
-    kind: text_embedder
+    source: text_embedder
     slot: v100-8q-8GB
     objective_p95_ms: 400
     serving: {max_batch_size: 4, max_queue: 2000, max_deadline_ms: 30000}
     autoscaling: {min_replicas: 1, max_replicas: 3, scale_down_window_s: 120}
   filetype:
-    kind: file_type
+    source: file_type
     slot: v100-8q-8GB
     objective_p95_ms: 500
   narrow:
-    kind: synthetic
+    source: synthetic
     parameters: {base_us: 50000, per_item_us: 0}
     slot: v100-8q-8GB
     objective_p95_ms: 5000

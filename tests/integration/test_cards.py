@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 MODELS = """
 models:
   busy:
-    kind: synthetic
+    source: synthetic
     parameters: {base_us: 20000, per_item_us: 0}
     slot: v100-8q-8GB
     objective_p95_ms: 5000

@@ -38,8 +38,8 @@ def test_every_problem_of_a_models_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "models.yaml"
     file.write_text(
         "models:\n"
-        "  one: {kind: text_embedder, slot: v100-8q-16GB, objective_p95_ms: 200}\n"
-        "  two: {kind: text_embedder, slot: v100-8q-8GB, objective_p95_ms: 200, autoscaling: {max_replica: 2}}\n"
+        "  one: {source: text_embedder, slot: v100-8q-16GB, objective_p95_ms: 200}\n"
+        "  two: {source: text_embedder, slot: v100-8q-8GB, objective_p95_ms: 200, autoscaling: {max_replica: 2}}\n"
     )
     said = refused("up", "--models", str(file), cwd=tmp_path)
     assert "models.two.autoscaling.max_replica: unknown key" in said
@@ -47,7 +47,7 @@ def test_every_problem_of_a_models_file_is_named(tmp_path: Path) -> None:
 
 def test_a_contradictory_slot_type_names_both_parts(tmp_path: Path) -> None:
     file = tmp_path / "models.yaml"
-    file.write_text("models:\n  one: {kind: text_embedder, slot: v100-8q-16GB, objective_p95_ms: 200}\n")
+    file.write_text("models:\n  one: {source: text_embedder, slot: v100-8q-16GB, objective_p95_ms: 200}\n")
     said = refused("up", "--models", str(file), cwd=tmp_path)
     assert "8 GB" in said
     assert "16 GB" in said
@@ -58,11 +58,11 @@ def test_a_missing_model_file_is_named_before_anything_starts(tmp_path: Path) ->
     file.write_text(
         "models:\n"
         "  one:\n"
-        "    kind: text_embedder\n"
+        "    source: text_embedder\n"
         "    parameters: {folder: /nowhere/at/all}\n"
         "    slot: v100-8q-8GB\n"
         "    objective_p95_ms: 200\n"
-        "  two: {kind: unheard_of, slot: v100-8q-8GB, objective_p95_ms: 200}\n"
+        "  two: {source: unheard_of, slot: v100-8q-8GB, objective_p95_ms: 200}\n"
     )
     system = systems.start(tmp_path / "up", file.read_text())
     assert system.process.wait(60) == 2

@@ -16,7 +16,7 @@ IDLE_S = 8.0
 MODELS = f"""
 models:
   sleeper:
-    kind: synthetic
+    source: synthetic
     parameters: {{base_us: 50000, per_item_us: 0}}
     slot: v100-8q-8GB
     objective_p95_ms: 5000

@@ -20,6 +20,7 @@ APPLY_TRIES = 10  # its controller writes a Deployment's status about once for e
 JSON = "application/json"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ PODS = Kind("/api/v1", "pods")
 EVENTS = Kind("/api/v1", "events")
 DEPLOYMENTS = Kind("/apis/apps/v1", "deployments")
 LEASES = Kind("/apis/coordination.k8s.io/v1", "leases")
+RAYCLUSTERS = Kind("/apis/ray.io/v1", "rayclusters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ class Request:
 
     method: str
     path: str
-    body: Json | None = None
+    body: Json | Sequence[Json] | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     content_type: str = JSON
 
@@ -135,6 +137,17 @@ class Verbs(ABC):
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         self.send(Request("DELETE", kind.path(namespace, name), options))
+
+    def amend(self, kind: Kind, there: Json, operations: Sequence[Json]) -> Json:
+        """Change parts of an object as it was read, by JSON patch (RFC 6902); raise Conflict where it changed since.
+
+        The version travels in the patch, so that the server compares it with the object's own and answers 409. A `test`
+        of it would answer 422, which a patch that breaks a rule does too.
+        """
+        about = there["metadata"]
+        as_read = {"op": "replace", "path": "/metadata/resourceVersion", "value": about["resourceVersion"]}
+        path = kind.path(about.get("namespace", ""), about["name"])
+        return self.send(Request("PATCH", path, [as_read, *operations], content_type=JSON_PATCH))
 
     def annotate(self, kind: Kind, name: str, annotations: Mapping[str, str | None], namespace: str = "") -> Json:
         """Set annotations on an object; None removes one."""

@@ -20,6 +20,7 @@ ANNOTATION_LABEL_CONFLICT = "vgpu-serve.io/label-conflict"  # why the profile la
 LABEL_WORKER = "vgpu-serve.io/worker"  # on a Ray node: the worker pod it runs in
 LABEL_POOL = "vgpu-serve.io/pool"  # the worker pool (one per slot type) a worker belongs to
 ANNOTATION_PREFERRED_NODES = "vgpu-serve.io/preferred-nodes"  # on a pool's Deployment: comma-separated, best first
+ANNOTATION_PREFIX_PREFERRED_NODES = "preferred-nodes.vgpu-serve.io/"  # on a RayCluster, one per group: the same
 ANNOTATION_SLOT = "vgpu-serve.io/slot"  # on a pod: the slot it holds, node/index; several with commas
 # Fractions: the extender writes these on the Binding, hence on the pod in the write that gives it its node.
 ANNOTATION_ALLOCATION = "vgpu-serve.io/allocation"  # the truth of who holds what; see vgpu.core.allocation
@@ -28,6 +29,11 @@ ANNOTATION_PREFIX_DEVICES = "devices.vgpu-serve.io/"  # UUIDs with commas; indic
 ANNOTATION_PREFIX_UNITS = "units.vgpu-serve.io/"  # of each of these GPUs: 1 to 1000
 ANNOTATION_PREFIX_FRAMEBUFFER_MIB = "framebuffer-mib.vgpu-serve.io/"  # of each of these GPUs
 ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+
+# Pod labels that KubeRay's operator writes, and counts by.
+LABEL_RAY_CLUSTER = "ray.io/cluster"  # the RayCluster's name
+LABEL_RAY_GROUP = "ray.io/group"  # the worker group's name
+LABEL_RAY_NODE_TYPE = "ray.io/node-type"  # head | worker
 
 # Extended resources.
 RAY_RESOURCE_HEAD = "vgpu_head"  # on the Ray head node: what holds no slot runs there

@@ -46,7 +46,7 @@ models:
 policy: {{window_s: 6}}
 """
 MODEL = """  fixed{replicas}:
-    kind: synthetic
+    source: synthetic
     parameters: {{base_us: {base_us:g}, per_item_us: 0}}
     slot: v100-8q-8GB
     objective_p95_ms: {objective_ms}

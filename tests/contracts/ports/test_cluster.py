@@ -1,4 +1,7 @@
-"""What the loop may rely on of a cluster: the fake that its tests use, and `DeploymentCluster` on an API server."""
+"""What the loop may rely on of a cluster: the fake that its tests use, and `KubernetesCluster` on an API server.
+
+There with each kind of worker pools: Deployments, and the worker groups of a RayCluster under a stand-in operator.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from autoscaler.adapters.cluster import DeploymentCluster
+from autoscaler.adapters.cluster import KubernetesCluster
+from autoscaler.adapters.deployment_pools import DeploymentPools
+from autoscaler.adapters.pools import Pools
+from autoscaler.adapters.raycluster_pools import RayClusterPools
 from autoscaler.ports import Cluster, ClusterSeen, Unavailable
 from tests import build
+from tests.fakes import kuberay
 from tests.fakes.cluster import FakeCluster
+from tests.fakes.kuberay import StandInOperator
 from tests.fakes.kubernetes import NAMESPACE, kubernetes
+from vgpu.adapters import kube
 
 POOL = "workers-v100-8q-8gb"
 SPEC = build.fleet(build.model(pool=POOL))
@@ -34,7 +43,7 @@ class Subject:
         self.cluster.set_workers(POOL, count, preferred_nodes=preferred, victims=victims)
 
 
-@pytest.fixture(params=["fake", "embedded"])
+@pytest.fixture(params=["fake", "deployments", "raycluster"])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     names = ("n1", "n2", "n3")
     if request.param == "fake":
@@ -45,8 +54,15 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
     with kubernetes(tmp_path) as running:
         for name in names:
             running.add_node(name, card=f"GPU-{name}")
-        running.add_pool(POOL, replicas=1)
-        cluster = DeploymentCluster(running.client, namespace=NAMESPACE)
+        pools: Pools
+        if request.param == "deployments":
+            running.add_pool(POOL, replicas=1)
+            pools = DeploymentPools(running.client, namespace=NAMESPACE)
+        else:
+            running.client.create(kube.RAYCLUSTERS, kuberay.manifest({POOL: 1}), NAMESPACE)
+            running.operators.append(StandInOperator(running.client).reconcile)
+            pools = RayClusterPools(running.client, namespace=NAMESPACE, name=kuberay.NAME)
+        cluster = KubernetesCluster(running.client, pools)
         yield Subject(cluster, running.settle, lambda _: running.server.faults.refuse(500))
 
 

@@ -52,6 +52,12 @@ def test_every_model_is_read_with_its_target_and_replicas(subject: Subject) -> N
     assert homes == ["serving/w1", "serving/w2"]
 
 
+def test_workers_of_applications_that_nobody_asked_for_are_told(subject: Subject) -> None:
+    assert subject.serving.read(("minilm", "filetype"), 5.0).lent == frozenset()
+    assert subject.serving.read(("minilm",), 5.0).lent == {"serving/w2"}
+    assert subject.serving.read(("unheard-of",), 5.0).lent == {"serving/w1", "serving/w2"}
+
+
 def test_a_model_that_is_not_deployed_is_left_out(subject: Subject) -> None:
     assert [seen.model for seen in subject.read("unheard-of", "filetype")] == ["filetype"]
 

@@ -7,7 +7,19 @@ import pytest
 
 from vgpu.adapters import kube_verbs
 from vgpu.adapters.kube_errors import Conflict, NotFound
-from vgpu.adapters.kube_verbs import DEPLOYMENTS, MERGE, NODES, PODS, STRATEGIC, Event, Request, Subject, Verbs
+from vgpu.adapters.kube_verbs import (
+    DEPLOYMENTS,
+    JSON_PATCH,
+    MERGE,
+    NODES,
+    PODS,
+    RAYCLUSTERS,
+    STRATEGIC,
+    Event,
+    Request,
+    Subject,
+    Verbs,
+)
 
 
 class _Recorder(Verbs):
@@ -74,6 +86,23 @@ _SENT: list[tuple[str, Any, Request]] = [
         ),
     ),
     (
+        "parts of an object change only as long as it is what was read",
+        lambda verbs: verbs.amend(
+            RAYCLUSTERS,
+            {"metadata": {"name": "r", "namespace": "ns", "resourceVersion": "7"}, "spec": {"a": 1}},
+            [{"op": "add", "path": "/spec/a", "value": 2}],
+        ),
+        Request(
+            "PATCH",
+            "/apis/ray.io/v1/namespaces/ns/rayclusters/r",
+            [
+                {"op": "replace", "path": "/metadata/resourceVersion", "value": "7"},
+                {"op": "add", "path": "/spec/a", "value": 2},
+            ],
+            content_type=JSON_PATCH,
+        ),
+    ),
+    (
         "a binding carries its annotations",
         lambda verbs: verbs.bind_pod("p", "ns", node="n1", annotations={"slot": "n1/0"}, uid="u"),
         Request(
@@ -129,7 +158,7 @@ def test_an_event_about_a_node_is_kept_in_the_default_namespace() -> None:
     verbs.record_event(event, wall=wall)
     (request,) = verbs.sent
     assert request.path == "/api/v1/namespaces/default/events"
-    assert request.body is not None
+    assert isinstance(request.body, dict)
     assert request.body["involvedObject"] == {"kind": "Node", "apiVersion": "v1", "name": "n1", "uid": "u"}
     assert (request.body["type"], request.body["firstTimestamp"]) == ("Warning", "2027-01-15T08:00:00Z")
 

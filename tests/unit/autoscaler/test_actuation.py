@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from autoscaler.actuation import Actuator
+from autoscaler.actuation import Actuator, Outcome
 from autoscaler.adapters.lease import LeaseLeadership
 from autoscaler.core.actions import Fleet, plan_actions
 from autoscaler.core.decision import Action, DrainWorkers, SetReplicas, SetWorkers
 from autoscaler.loop import with_drained
-from autoscaler.ports import Leadership
+from autoscaler.ports import ACTIONS, Acted, Leadership
 from tests import build
 from tests.fakes.clock import VirtualClock
 from tests.fakes.cluster import FakeCluster
@@ -46,8 +46,9 @@ class World:
         )
 
     def carry_out(self, actions: tuple[Action, ...], leadership: Leadership | None = None) -> list[str]:
+        """Why it ended early."""
         seen = self.cluster.read(build.fleet(), 0.0)
-        return self.actuator(leadership).carry_out(actions, seen.workers)
+        return list(self.actuator(leadership).carry_out(actions, seen.workers).failed)
 
     def tick(self, count: int) -> list[str]:
         """One pass that remembers nothing of any other: see, plan for a count, act."""
@@ -160,3 +161,54 @@ def test_two_autoscalers_never_both_write_also_when_the_leader_is_killed() -> No
                 writers.append(f"{holder} {second}")
     # 17 s after b last saw the lease change: twice the interval and 15 s.
     assert writers == [*(f"a {second}" for second in range(30)), *(f"b {second}" for second in range(46, 60))]
+
+
+def test_what_earlier_changes_left_behind_is_taken_back_after_the_plan_and_under_the_lease() -> None:
+    asked = list[int]()
+    world = World(leadership=FakeLeadership(before_answer=asked.append))
+    world.cluster.is_untidy = True
+    assert world.carry_out(FALL) == []
+    assert world.changes == [("drain", (W1,)), ("minilm", 2), ("tidy",)]
+    assert asked == [0, 1, 2]
+    assert world.carry_out(()) == []
+    assert asked == [0, 1, 2]
+
+
+def test_nothing_is_tidied_by_who_has_lost_the_lead() -> None:
+    world = World(leadership=FakeLeadership(held=False))
+    world.cluster.is_untidy = True
+    assert world.carry_out(()) == ["lease: another autoscaler has taken over; what is left of this plan is left to it"]
+    assert world.changes == []
+
+
+def test_tidying_that_fails_is_told_and_tried_again() -> None:
+    world = World()
+    world.cluster.is_untidy = True
+    world.cluster.fail_next("tidy")
+    assert world.carry_out(()) == ["Kubernetes: the API server is away"]
+    assert world.carry_out(()) == []
+    assert world.changes == [("tidy",)]
+
+
+def test_each_call_is_timed_the_one_that_failed_as_well() -> None:
+    world = World()
+    seen = world.cluster.read(build.fleet(), 0.0)
+    world.cluster.takes = lambda verb: world.clock.pass_s({"set_workers": 2.0, "replace_workers": 3.0}[verb])
+    actions: tuple[Action, ...] = (
+        SetWorkers(pool=POOL, before=3, count=4),
+        *FALL,
+        SetWorkers(pool=POOL, before=4, count=4, victims=(W1,)),
+        SetWorkers(pool=POOL, before=4, count=3),
+    )
+    world.cluster.fail_next("replace_workers")
+    outcome = world.actuator().carry_out(actions, seen.workers)
+    assert outcome == Outcome(
+        acted=(
+            Acted(action="set_workers", duration_s=2.0),
+            Acted(action="drain_workers", duration_s=0.0),
+            Acted(action="set_replicas", duration_s=0.0),
+            Acted(action="replace_workers", duration_s=3.0),
+        ),
+        failed=("Kubernetes: the API server is away",),
+    )
+    assert {acted.action for acted in outcome.acted} == set(ACTIONS)

@@ -19,7 +19,7 @@ from autoscaler.embedded import installation
 from autoscaler.load.schedule import parse_steps
 from tests.fakes import web as webs
 from tests.fakes.web import Answer, Web, as_json
-from tests.unit.autoscaler.ticks import SPEC, golden, tick
+from tests.unit.autoscaler.ticks import golden, tick
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[Web]:
     """What a running `up` looks like from outside: its addresses, and an autoscaler that answers there."""
-    telemetry = Telemetry(SPEC)
+    telemetry = Telemetry()
     telemetry.record(tick())
 
     def answer(asked: webs.Asked) -> Answer:
@@ -236,7 +236,7 @@ def test_everything_that_is_wrong_is_refused_at_once(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     models, cards = tmp_path / "models.yaml", tmp_path / "fleet.yaml"
-    models.write_text("models: {one: {kind: text_embedder, slot: v100-8q-16GB, objective_p95_ms: 200}, two: 5}")
+    models.write_text("models: {one: {source: text_embedder, slot: v100-8q-16GB, objective_p95_ms: 200}, two: 5}")
     cards.write_text("cards: []")
     ports = ("--http-port", "0") if command == "up" else ()
     assert run(command, "--models", str(models), "--fleet", str(cards), *ports, monkeypatch=monkeypatch) == 2

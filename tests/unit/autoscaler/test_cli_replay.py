@@ -24,7 +24,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     told.metrics.load = CALM
     told.run(30)
     path = tmp_path / "journal.jsonl"
-    written = Journal(path, spec=SPEC)
+    written = Journal(path)
     for tick in told.recorder.ticks:
         written.record(tick)
     written.close()

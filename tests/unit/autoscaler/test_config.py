@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autoscaler import config
+from autoscaler.about import ModelAbout
 from autoscaler.core.spec import FleetSpec, GuardrailSettings, ModelSpec, PolicySettings, PoolSpec
 from autoscaler.refusal import Refused
 from serving import config as serving_config
+from tests.fakes.models_files import NO_VALUES, NOT_JSON
 from vgpu.core.profile import parse_profile
 
 DEMO = Path(config.__file__).parent / "embedded" / "demo.yaml"
@@ -91,14 +96,14 @@ def test_every_problem_of_every_section_is_named_at_once() -> None:
     }) == [
         "models.one.slot: 'v100-8q-16GB' contradicts itself: '8q' means 8 GB and '16GB' says 16 GB; "
         "write v100-8q-8GB or v100-16q-16GB",
-        "models.two.objective_p95_ms: should be a valid integer, unable to parse string as an integer",
+        "models.two.objective_p95_ms: should be a valid integer",
         "models.two.autoscalling: unknown key; remove it or correct its spelling",
         "models.three: objective_p95_ms is 0; at least 1",
         "models.three: max_replicas is 1; at least min_replicas, which is 3",
         "models.four: expected a mapping",
         "models.five.slot: missing; it has no default",
         "models.five.objective_p95_ms: missing; it has no default",
-        "models.five.autoscaling.priority: should be a valid integer, unable to parse string as an integer",
+        "models.five.autoscaling.priority: should be a valid integer",
         "models.five.autoscaling.max_replica: unknown key; remove it or correct its spelling",
         "policy.window: unknown key; remove it or correct its spelling",
         "policy.recent_s: 'abc' is no number",
@@ -126,7 +131,12 @@ def test_a_file_that_is_none_is_said_to_be_so(document: Any, said: list[str]) ->
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"models: [", "not YAML: while parsing"), (b"\xff\xfe\x00", "not YAML: "), (b"", "the file: expected a mapping")],
+    [
+        (b"models: [", "not YAML: while parsing"),
+        (b"\xff\xfe\x00", "not YAML: "),
+        (b"", "the file: expected a mapping"),
+        *((content, "not YAML: ") for content in NO_VALUES),
+    ],
 )
 def test_a_file_that_cannot_be_parsed_is_named(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "models.yaml"
@@ -135,6 +145,19 @@ def test_a_file_that_cannot_be_parsed_is_named(tmp_path: Path, content: bytes, s
         config.load(path)
     (line,) = str(caught.value).splitlines()
     assert line.startswith(f"{path}: {said}")
+
+
+def test_an_objective_that_the_data_plane_refuses_is_refused_here_too() -> None:
+    document = {"models": {"m": {**MODEL, "objective_p95_ms": 600_001}}}
+    assert problems(document) == ["models.m.objective_p95_ms: should be less than or equal to 600000"]
+    with pytest.raises(serving_config.ConfigError, match=r"models\.m\.objective_p95_ms: should be less than"):
+        serving_config.parse(document)
+
+
+@pytest.mark.parametrize(("parameters", "said"), NOT_JSON)
+def test_parameters_are_json(parameters: str, said: str) -> None:
+    document = {"models": {"m": {**MODEL, "parameters": yaml.safe_load(parameters)}}}
+    assert problems(document) == [f"models.m.parameters: {said}"]
 
 
 def test_a_file_that_is_not_there_is_named_with_the_remedy(tmp_path: Path) -> None:
@@ -220,3 +243,104 @@ def test_costs_are_of_boards_that_are_there() -> None:
     assert problems({"models": {"a": MODEL}, "card_costs": {"v100": "dear"}}) == [
         "card_costs.v100: 'dear' is no number"
     ]
+
+
+def test_what_the_file_says_beside_the_specification_is_kept() -> None:
+    read = config.parse_file({
+        "models": {
+            "a": {**MODEL, "source": "synthetic", "tenant": "search"},
+            "b": {**MODEL, "kind": "file_type"},
+            "c": MODEL,
+            "d": {**MODEL, "source": "onnx:https://user:word@host/m.onnx?signature=1"},
+        },
+        "tenants": {"search": {"max_slots": 1}},
+    })  # fmt: skip
+    assert read.about == (
+        ModelAbout(name="a", source="synthetic", tenant="search"),
+        ModelAbout(name="b", source="file_type"),
+        ModelAbout(name="c", source=""),
+        ModelAbout(name="d", source="onnx:https://host/m.onnx"),
+    )
+
+
+def test_the_old_name_of_source_is_refused_beside_the_new_one() -> None:
+    assert problems({"models": {"a": {**MODEL, "source": "synthetic", "kind": "synthetic"}}}) == [
+        "models.a: `kind` is the old name of `source`; keep `source` and remove `kind`"
+    ]
+
+
+def test_a_model_does_other_work_when_its_source_or_parameters_change() -> None:
+    def work(**given: Any) -> str:
+        return config.parse_file({"models": {"a": {**MODEL, **given}}}).work["a"]
+
+    usual = work(source="synthetic", parameters={"b": 1, "a": 2})
+    assert work(kind="synthetic", parameters={"a": 2, "b": 1}, objective_p95_ms=500) == usual
+    assert work(source="file_type", parameters={"b": 1, "a": 2}) != usual
+    assert work(source="synthetic", parameters={"b": 1}) != usual
+
+
+def test_a_model_of_a_tenant_that_is_not_there_is_refused() -> None:
+    assert problems({"models": {"a": {**MODEL, "tenant": "x"}}, "tenants": {"search": {"max_slots": 1}}}) == [
+        "models.a.tenant: 'x' is none of tenants; add it there, or correct the name: the tenants here are search"
+    ]
+    assert problems({"models": {"a": {**MODEL, "tenant": "x"}}}) == [
+        "models.a.tenant: 'x' is none of tenants; add it there, or correct the name: the file has no tenants"
+    ]
+
+
+def test_the_models_of_a_tenant_may_not_outgrow_its_slots_together() -> None:
+    def of(tenant: str | None, most: int) -> dict[str, Any]:
+        return {**MODEL, "autoscaling": {"max_replicas": most}, **({"tenant": tenant} if tenant else {})}
+
+    models = {"a": of("search", 4), "b": of("search", 3), "c": of("shop", 2), "d": of(None, 9)}
+    tenants = {"search": {"max_slots": 5}, "shop": {"max_slots": 2}, "empty": {"max_slots": 1}}
+    assert problems({"models": models, "tenants": tenants}) == [
+        "tenants.search.max_slots: 5, and the max_replicas of its models are 7 together (a 4, b 3); "
+        "lower max_replicas, or give the tenant more slots"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tenants", "problem"),
+    [
+        ({"t": {}}, "tenants.t.max_slots: missing; it has no default"),
+        ({"t": None}, "tenants.t: expected a mapping"),
+        ({"t": {"max_slots": 0}}, "tenants.t.max_slots: should be greater than or equal to 1"),
+        ({"t": {"max_slots": "5"}}, "tenants.t.max_slots: should be a valid integer"),
+        ({"t": {"max_slots": 1, "most": 1}}, "tenants.t.most: unknown key; remove it or correct its spelling"),
+        (["t"], "tenants: expected a mapping"),
+    ],
+)
+def test_a_tenant_that_cannot_be_is_refused(tenants: Any, problem: str) -> None:
+    assert problems({"models": {"a": MODEL}, "tenants": tenants}) == [problem]
+
+
+@given(
+    most=st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    slots=st.integers(1, 40),
+)
+def test_a_share_is_kept_exactly_when_the_sum_fits(most: list[int], slots: int) -> None:
+    mine = {**MODEL, "tenant": "t"}
+    models = {f"m{index}": {**mine, "autoscaling": {"max_replicas": count}} for index, count in enumerate(most)}
+    document = {"models": models, "tenants": {"t": {"max_slots": slots}}}
+    if sum(most) <= slots:
+        assert len(config.parse(document).models) == len(most)
+    else:
+        (problem,) = problems(document)
+        assert f"{slots}, and the max_replicas of its models are {sum(most)} together" in problem
+
+
+@pytest.mark.parametrize("content", ["models: {minilm: {revision: 2024-13-01}}", "[" * 3000])
+def test_what_the_yaml_parser_cannot_say_is_a_problem_of_the_file(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(content)
+    for read, refusal in ((config.load, config.ConfigError), (serving_config.load, serving_config.ConfigError)):
+        with pytest.raises(refusal, match="not YAML"):
+            read(path)
+
+
+def test_a_number_beyond_every_float_is_a_problem_of_the_file() -> None:
+    huge = 10**400
+    given = {"policy": {"window_s": huge}, "guardrails": {"settle_up_s": -huge}, "card_costs": {"v100": huge}}
+    said = problems({"models": {"minilm": MODEL}, **given})
+    assert [line.partition(":")[0] for line in said] == ["card_costs.v100", "policy.window_s", "guardrails.settle_up_s"]

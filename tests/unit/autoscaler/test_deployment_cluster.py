@@ -1,11 +1,11 @@
-"""What `DeploymentCluster` writes on the way, and what of a cluster it passes over."""
+"""What `KubernetesCluster` writes on the way, and what of a cluster it passes over."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from autoscaler.adapters.cluster import DeploymentCluster
+from autoscaler.adapters.cluster import KubernetesCluster, open_cluster
 from autoscaler.ports import Endpoint, Unavailable
 from tests import build
 from tests.fakes.kubernetes import NAMESPACE, Kubernetes, kubernetes
@@ -29,8 +29,8 @@ def running(tmp_path: Path) -> Iterator[Kubernetes]:
 
 
 @pytest.fixture
-def cluster(running: Kubernetes) -> DeploymentCluster:
-    return DeploymentCluster(running.client, namespace=NAMESPACE)
+def cluster(running: Kubernetes) -> KubernetesCluster:
+    return open_cluster(running.client, namespace=NAMESPACE, ray_cluster=None)
 
 
 def costs(running: Kubernetes) -> dict[str, str | None]:
@@ -39,7 +39,7 @@ def costs(running: Kubernetes) -> dict[str, str | None]:
 
 
 def test_workers_and_exporters_are_scraped_at_their_own_addresses(
-    running: Kubernetes, cluster: DeploymentCluster
+    running: Kubernetes, cluster: KubernetesCluster
 ) -> None:
     seen = cluster.read(SPEC, 0.0)
     assert seen.workers == tuple(
@@ -51,20 +51,20 @@ def test_workers_and_exporters_are_scraped_at_their_own_addresses(
     ]  # fmt: skip
 
 
-def test_an_ipv6_address_is_written_as_a_url_wants_it(running: Kubernetes, cluster: DeploymentCluster) -> None:
+def test_an_ipv6_address_is_written_as_a_url_wants_it(running: Kubernetes, cluster: KubernetesCluster) -> None:
     name = running.pods()[0]["metadata"]["name"]
     running.client.set_pod_status(name, NAMESPACE, {"podIP": "fd00::5"})
     assert "http://[fd00::5]:9105/metrics" in [endpoint.url for endpoint in cluster.read(SPEC, 0.0).workers]
 
 
-def test_preferred_nodes_are_written_on_the_pool(running: Kubernetes, cluster: DeploymentCluster) -> None:
+def test_preferred_nodes_are_written_on_the_pool(running: Kubernetes, cluster: KubernetesCluster) -> None:
     cluster.set_workers(POOL, 4, preferred_nodes=("n2", "n1"), victims=())
     deployment = running.client.read(kube.DEPLOYMENTS, POOL, NAMESPACE)
     assert deployment["metadata"]["annotations"][names.ANNOTATION_PREFERRED_NODES] == "n2,n1"
     assert deployment["spec"]["replicas"] == 4
 
 
-def test_a_victim_is_made_the_cheapest_pod_to_delete(running: Kubernetes, cluster: DeploymentCluster) -> None:
+def test_a_victim_is_made_the_cheapest_pod_to_delete(running: Kubernetes, cluster: KubernetesCluster) -> None:
     victim = running.pods()[1]["metadata"]["name"]
     cluster.set_workers(POOL, 2, preferred_nodes=(), victims=(f"{NAMESPACE}/{victim}",))
     assert costs(running)[victim] == "-1000"
@@ -74,7 +74,7 @@ def test_a_victim_is_made_the_cheapest_pod_to_delete(running: Kubernetes, cluste
 
 
 def test_a_mark_whose_scaling_failed_does_not_cost_a_later_replica_its_life(
-    running: Kubernetes, cluster: DeploymentCluster
+    running: Kubernetes, cluster: KubernetesCluster
 ) -> None:
     first, second, _ = (pod["metadata"]["name"] for pod in running.pods())
     running.server.faults.refuse(500, verb="patch", plural="deployments")
@@ -88,7 +88,7 @@ def test_a_mark_whose_scaling_failed_does_not_cost_a_later_replica_its_life(
     assert costs(running)[first] is None
 
 
-def test_pods_that_ended_or_belong_to_others_are_no_workers(running: Kubernetes, cluster: DeploymentCluster) -> None:
+def test_pods_that_ended_or_belong_to_others_are_no_workers(running: Kubernetes, cluster: KubernetesCluster) -> None:
     ended = running.pods()[0]["metadata"]["name"]
     running.client.set_pod_status(ended, NAMESPACE, {"phase": "Failed"})
     manifest = {
@@ -101,7 +101,7 @@ def test_pods_that_ended_or_belong_to_others_are_no_workers(running: Kubernetes,
     assert all(worker.pod.startswith(f"{NAMESPACE}/") for worker in pool.workers)
 
 
-def test_a_worker_on_its_way_out_is_said_to_be(running: Kubernetes, cluster: DeploymentCluster) -> None:
+def test_a_worker_on_its_way_out_is_said_to_be(running: Kubernetes, cluster: KubernetesCluster) -> None:
     name = running.pods()[0]["metadata"]["name"]
     running.client.delete(kube.PODS, name, NAMESPACE, grace_s=60)
     (pool,) = cluster.read(SPEC, 0.0).pools
@@ -109,7 +109,7 @@ def test_a_worker_on_its_way_out_is_said_to_be(running: Kubernetes, cluster: Dep
 
 
 def test_a_node_with_a_contradictory_label_is_a_problem_and_hides_no_other(
-    running: Kubernetes, cluster: DeploymentCluster
+    running: Kubernetes, cluster: KubernetesCluster
 ) -> None:
     running.client.label_node("n3", {names.LABEL_PROFILE: "v100-8q-16GB"})
     seen = cluster.read(SPEC, 0.0)
@@ -118,7 +118,7 @@ def test_a_node_with_a_contradictory_label_is_a_problem_and_hides_no_other(
     assert seen.problems[0].startswith("Node n3: 'v100-8q-16GB' contradicts itself")
 
 
-def test_a_missing_deployment_is_a_problem_of_that_pool_alone(cluster: DeploymentCluster) -> None:
+def test_a_missing_deployment_is_a_problem_of_that_pool_alone(cluster: KubernetesCluster) -> None:
     both = build.fleet(build.model(pool=POOL), build.model("other", pool="workers-other"))
     seen = cluster.read(both, 0.0)
     assert [pool.pool for pool in seen.pools] == [POOL]
@@ -127,14 +127,14 @@ def test_a_missing_deployment_is_a_problem_of_that_pool_alone(cluster: Deploymen
 
 @pytest.mark.parametrize("code", [401, 403, 429, 500, 503])
 def test_every_refusal_is_unavailable_with_the_call_that_failed(
-    running: Kubernetes, cluster: DeploymentCluster, code: int
+    running: Kubernetes, cluster: KubernetesCluster, code: int
 ) -> None:
     running.server.faults.refuse(code, verb="list", plural="nodes")
     with pytest.raises(Unavailable, match=f"GET /api/v1/nodes: {code}"):
         cluster.read(SPEC, 0.0)
 
 
-def test_a_server_that_is_gone_is_unavailable(running: Kubernetes, cluster: DeploymentCluster) -> None:
+def test_a_server_that_is_gone_is_unavailable(running: Kubernetes, cluster: KubernetesCluster) -> None:
     running.server.stop()
     with pytest.raises(Unavailable, match="GET /api/v1/nodes"):
         cluster.read(SPEC, 0.0)

@@ -2,17 +2,25 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autoscaler.adapters.journal import Journal
-from tests.unit.autoscaler.ticks import failed, tick
+from autoscaler.core.plain import as_json_value
+from tests import build
+from tests.unit.autoscaler.ticks import MODELS_FILE, failed, tick
 from tests.unit.autoscaler.whole import BUSY, whole
 
 
 def lines(path: Path) -> list[Any]:
+    """The ticks of a journal."""
+    return [line for line in every_line(path) if "tick" in line]
+
+
+def every_line(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -114,3 +122,21 @@ def test_a_folder_that_vanishes_at_rotation_is_logged_and_passed_over(
 def test_a_file_that_cannot_be_written_is_an_os_error_at_start(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         Journal(tmp_path / "nowhere" / "journal.jsonl")
+
+
+def test_the_specification_comes_first_and_again_wherever_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    stricter = build.fleet(build.model("minilm", objective_p95_ms=50))
+    reworked = replace(MODELS_FILE, reworked=frozenset({"b", "a"}))
+    for each in (tick(number=1), tick(number=2), tick(number=3, spec=stricter), tick(number=4, spec=stricter)):
+        journal.record(each)
+    journal.record(tick(number=5, spec=stricter, models_file=reworked))
+    journal.close()
+    told = [
+        line["tick"]["number"] if "tick" in line else sorted(set(line) - {"format", "wall"})
+        for line in every_line(path)
+    ]
+    assert told == [["spec"], 1, 2, ["spec"], 3, 4, ["reworked", "spec"], 5]
+    assert every_line(path)[-2]["reworked"] == ["a", "b"]
+    assert every_line(path)[3]["spec"] == as_json_value(stricter)

@@ -17,7 +17,6 @@ from autoscaler import process
 from autoscaler.embedded import addresses
 from autoscaler.process import Everyone, RealClock, Settings
 from autoscaler.refusal import Refused
-from tests import build
 from tests.fakes import web
 from tests.fakes.kubernetes import NAMESPACE, kubernetes
 from tests.fakes.ray import RayDashboard
@@ -27,6 +26,11 @@ from tests.fakes.waiting import eventually
 from tests.unit.autoscaler.ticks import tick
 
 MODELS = "models: {minilm: {slot: v100-8q-8GB, objective_p95_ms: 200}}"
+SLEEPER = """
+models:
+  minilm: {slot: v100-8q-8GB, objective_p95_ms: 200, autoscaling: {min_replicas: 0}}
+  ocr: {slot: v100-8q-8GB, objective_p95_ms: 200}
+"""
 POOL = "workers-v100-8q-8gb"
 
 
@@ -46,6 +50,12 @@ def settings(directory: Path, **changes: Any) -> Settings:
     return Settings(**given)
 
 
+def models_file(directory: Path, text: str = MODELS) -> Path:
+    path = directory / "models.yaml"
+    path.write_text(text)
+    return path
+
+
 def test_everything_that_keeps_it_from_starting_is_said_at_once(tmp_path: Path) -> None:
     journal = tmp_path / "nowhere" / "journal.jsonl"
     with socket.socket() as taken:
@@ -53,7 +63,7 @@ def test_everything_that_keeps_it_from_starting_is_said_at_once(tmp_path: Path) 
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(Refused) as caught:
-            process.run(build.fleet(), settings(tmp_path, listen_port=port, journal=journal))
+            process.run(models_file(tmp_path), settings(tmp_path, listen_port=port, journal=journal))
     listen, write, connect = str(caught.value).splitlines()
     assert listen == f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another with --listen"
     assert write == f"journal {journal}: No such file or directory; name a file that can be written"
@@ -61,8 +71,15 @@ def test_everything_that_keeps_it_from_starting_is_said_at_once(tmp_path: Path) 
     assert connect.endswith("; give one with --kubeconfig")
 
 
+def test_a_models_file_that_cannot_be_followed_is_refused_at_the_start(tmp_path: Path) -> None:
+    path = models_file(tmp_path, "models: {minilm: {slot: v100-8q-8GB}}")
+    with pytest.raises(Refused) as caught:
+        process.run(path, settings(tmp_path))
+    assert str(caught.value) == f"{path}: models.minilm.objective_p95_ms: missing; it has no default"
+
+
 def test_models_that_nobody_could_wake_are_refused(tmp_path: Path) -> None:
-    sleeper = build.fleet(build.model(min_replicas=0), build.model("ocr"))
+    sleeper = models_file(tmp_path, SLEEPER)
     with pytest.raises(Refused) as caught:
         process.run(sleeper, settings(tmp_path))
     assert str(caught.value).splitlines()[0] == (
@@ -78,7 +95,7 @@ def test_what_was_opened_before_a_refusal_is_closed_again(tmp_path: Path) -> Non
     port = addresses.choose({}).autoscaler
     for _ in range(2):
         with pytest.raises(Refused, match="kubeconfig") as caught:
-            process.run(build.fleet(), settings(tmp_path, listen_port=port))
+            process.run(models_file(tmp_path), settings(tmp_path, listen_port=port))
         assert "cannot listen" not in str(caught.value)
 
 
@@ -154,3 +171,60 @@ def test_it_runs_against_a_cluster_until_it_is_told_to_stop(tmp_path: Path, numb
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     assert set(lines[0]) == {"format", "wall", "spec"}
     assert lines[1]["tick"]["number"] == 1
+
+
+def texts(port: int, path: str) -> str:
+    """What it answers, nothing while it does not."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=1, trust_env=False).text
+    except httpx.HTTPError:
+        return ""
+
+
+def test_the_models_file_is_followed_while_it_runs_on_every_address(tmp_path: Path) -> None:
+    """A mounted ConfigMap: a model is added, then a file is refused, then the one before it is back."""
+    folder = tmp_path / "etc"
+
+    def mount(name: str, text: str) -> None:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "models.yaml").write_text(text)
+        (folder / "..new").symlink_to(name)
+        (folder / "..new").rename(folder / "..data")
+
+    mount("..1", MODELS)
+    models, port = folder / "models.yaml", addresses.choose({}).autoscaler
+    models.symlink_to("..data/models.yaml")
+    two = MODELS.replace("models: {", "models: {ocr: {slot: v100-8q-8GB, objective_p95_ms: 500, source: synthetic}, ")
+    with kubernetes(tmp_path) as running:
+        running.add_pool(POOL, replicas=0)
+        memory = FakeServing(lambda: [], targets={"minilm": 0})
+        with (
+            web.serve(RayDashboard(memory).routes()) as ray,
+            started(
+                "--models", str(models), "--kubeconfig", str(running.kubeconfig), "--ray-url", ray.url,
+                "--listen", f"0.0.0.0:{port}", "--interval-s", "0.2",
+            ) as child,
+        ):  # fmt: skip
+            assert eventually(lambda: texts(port, "/readyz") == "ok\n")
+            assert texts(port, "/healthz") == "ok\n"
+            assert [model["name"] for model in state(port)["models"]] == ["minilm"]
+            mount("..2", two)
+            assert eventually(lambda: [model["name"] for model in state(port)["models"]] == ["ocr", "minilm"])
+            mount("..3", MODELS.replace("{slot: v100-8q-8GB", "{autoscaling: {min_replicas: 0}, slot: tape"))
+            assert eventually(lambda: state(port)["models_file"]["refused"])
+            refused = state(port)
+            mount("..4", MODELS.replace("{slot", "{autoscaling: {min_replicas: 0}, slot"))
+            assert eventually(lambda: "nobody hears who asks" in str(state(port)["problems"]))
+            mount("..5", two)
+            assert eventually(lambda: not state(port)["models_file"]["refused"])
+            metrics = texts(port, "/metrics")
+            child.send_signal(signal.SIGTERM)
+            said = child.communicate(timeout=10)[0]
+    assert [model["name"] for model in refused["models"]] == ["ocr", "minilm"]
+    (problem,) = [line for line in refused["problems"] if "slot" in line]
+    assert problem.startswith(f"{models}: models.minilm.slot: 'tape' is no vGPU profile; ")
+    assert 'vgpu_serve_models_file_changes_total{result="applied"} 1.0' in metrics
+    assert 'vgpu_serve_models_file_changes_total{result="refused"} 2.0' in metrics
+    assert 'vgpu_serve_model_info{model="ocr",slot="v100-8q-8GB",source="synthetic",tenant=""} 1.0' in metrics
+    assert "has changed and is followed: ocr, minilm" in said
+    assert f"models file refused: {problem}" in said

@@ -69,6 +69,28 @@ def test_replicas_are_seen_in_the_workers_they_live_in(ray: Web) -> None:
     )
 
 
+def test_workers_hold_others_replicas_in_whatever_state_and_deployment(ray: Web) -> None:
+    nodes = recorded("nodes")["data"]["result"]["result"]
+    alive = [entry["node_id"] for entry in nodes if (entry.get("labels") or {}).get("vgpu-serve.io/worker")]
+    head = next(entry["node_id"] for entry in nodes if not (entry.get("labels") or {}).get("vgpu-serve.io/worker"))
+
+    def deployment(*replicas: tuple[str, str | None]) -> dict[str, Any]:
+        return {"replicas": [{"replica_id": "x", "state": state, "node_id": home} for state, home in replicas]}
+
+    document = recorded("applications")
+    document["applications"]["gateway"] = {"deployments": {"gateway": deployment(("RUNNING", head))}}
+    document["applications"]["removed"] = {
+        "deployments": {"replica": deployment(("STOPPING", alive[0]), ("STARTING", None), ("STOPPED", alive[2]))}
+    }
+    document["applications"]["failed"] = {"deployments": {}}
+    document["applications"]["minilm"]["deployments"]["second"] = deployment(("A_WORD_OF_A_LATER_RAY", alive[1]))
+    ray.routes[APPLICATIONS] = as_json(document)
+    pods = {entry["node_id"]: entry["labels"]["vgpu-serve.io/worker"] for entry in nodes if entry["node_id"] in alive}
+    read = client(ray).read(["minilm"], 0.0)
+    assert read.lent == {f"default/{pods[alive[0]]}", f"default/{pods[alive[1]]}"}
+    assert [seen.model for seen in read.deployments] == ["minilm"]
+
+
 def test_the_head_is_a_ray_node_without_a_worker(ray: Web) -> None:
     workers = client(ray).workers_by_ray_node()
     assert sorted(workers.values()) == [

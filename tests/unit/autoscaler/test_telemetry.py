@@ -2,23 +2,32 @@
 
 import json
 import re
+import shutil
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from autoscaler.adapters import view
+from autoscaler import loop as loops
+from autoscaler.adapters import gauges, view
 from autoscaler.adapters.telemetry import Telemetry
+from autoscaler.core.decision import Reason, Stage, Step
+from autoscaler.core.observation import Missing, MissingReason, Source
+from autoscaler.core.spec import PoolSpec
+from autoscaler.ports import Change
 from tests import build
 from tests.unit.autoscaler import ticks
-from tests.unit.autoscaler.ticks import GROWING, IDLE, PLAN, SPEC, STOCK, failed, golden, tick
+from tests.unit.autoscaler.ticks import GROWING, IDLE, PLAN, STOCK, failed, golden, tick
+from vgpu.core.profile import parse_profile
 
 
 @pytest.fixture
 def telemetry() -> Telemetry:
-    told = Telemetry(SPEC)
+    told = Telemetry(now_s=lambda: 6.0, wall_s=lambda: 1_800_000_000.5, version="1.2.3")
     told.record(tick())
     return told
 
@@ -63,11 +72,25 @@ def test_an_explanation_is_public_interface(telemetry: Telemetry) -> None:
 
 def test_metric_names_follow_the_conventions(telemetry: Telemetry) -> None:
     families = re.findall(r"^# TYPE (\S+) (\S+)$", text(telemetry), re.M)
-    assert len(families) == len({name for name, _ in families}) == 9
+    assert len(families) == len({name for name, _ in families}) == 24
     for name, kind in families:
         assert re.fullmatch(r"vgpu_serve(_[a-z]+)+", name)
         assert name.endswith("_total") == (kind == "counter")
         assert "duration" not in name or name.endswith("_seconds")
+
+
+def test_promtool_has_nothing_to_say_against_names_and_helps(telemetry: Telemetry) -> None:
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("needs promtool, of Debian's package prometheus")
+    command = [promtool, "check", "metrics"]
+    said = subprocess.run(command, input=text(telemetry), capture_output=True, text=True, timeout=30, check=False)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+def test_every_metric_is_in_the_readme(telemetry: Telemetry) -> None:
+    table = (Path(view.__file__).with_name("README.md")).read_text()
+    names = re.findall(r"^# TYPE (\S+) ", text(telemetry), re.M)
+    assert [name for name in names if f"`{name}`" not in table] == []
 
 
 def test_a_missing_signal_has_no_series(telemetry: Telemetry) -> None:
@@ -123,11 +146,13 @@ def test_a_failed_tick_is_shown_with_what_is_still_known(telemetry: Telemetry) -
 
 
 def test_before_the_first_tick_there_is_nothing_to_show() -> None:
-    silent = Telemetry(SPEC)
+    silent = Telemetry()
     assert answer(silent, "/v1/state") == (503, {"error": "the first tick is not over yet"})
     assert answer(silent, "/v1/models/minilm")[0] == 503
     assert silent.answer("/healthz")[0] == 200
+    assert silent.answer("/readyz") == (503, "text/plain", b"the first tick is not over yet\n")
     assert "vgpu_serve_replicas" not in text(silent)
+    assert "vgpu_serve_leader" not in text(silent)
 
 
 @pytest.mark.parametrize("path", ["/v1/models/unheard-of", "/v1/models/", "/v1/models", "/v1/other"])
@@ -151,7 +176,7 @@ def url(telemetry: Telemetry) -> Iterator[str]:
 
 
 def test_all_of_it_is_served_over_http(url: str) -> None:
-    for path in ("/metrics", "/healthz", "/v1/state", "/v1/state?pretty", "/v1/models/minilm"):
+    for path in ("/metrics", "/healthz", "/readyz", "/v1/state", "/v1/state?pretty", "/v1/models/minilm"):
         with urllib.request.urlopen(url + path, timeout=5) as got:
             assert got.status == 200
             assert int(got.headers["Content-Length"]) == len(got.read())
@@ -167,5 +192,163 @@ def test_a_taken_port_is_an_os_error(telemetry: Telemetry, url: str) -> None:
 def test_a_worker_that_stops_serving_a_model_is_shown_without_it() -> None:
     stopping = build.deployment(target=0, stopping={"r1": "serving/w1"})
     seen = replace(ticks.SEEN, deployments=(stopping,))
-    nodes = view.render(SPEC, tick(seen=seen))["nodes"]
+    nodes = view.render(tick(seen=seen))["nodes"]
     assert [(slot["worker"], slot["model"]) for slot in nodes[0]["slots"]] == [("serving/w1", None)]
+
+
+def test_a_loop_that_ended_no_tick_for_long_is_not_healthy() -> None:
+    now_s = [100.0]
+    watched = Telemetry(now_s=lambda: now_s[0], interval_s=5.0)
+    for at_s, status in ((160.0, 200), (160.1, 503)):
+        now_s[0] = at_s
+        assert watched.answer("/healthz")[0] == status
+    watched.record(tick())
+    assert watched.answer("/healthz") == (200, "text/plain", b"ok\n")
+    now_s[0] = 300.4
+    said = b"no tick has ended for 140 s, more than 60 s: the loop hangs\n"
+    assert watched.answer("/healthz") == (503, "text/plain", said)
+    assert watched.answer("/readyz") == (200, "text/plain", b"ok\n")
+
+
+def test_slow_loops_have_ten_intervals() -> None:
+    now_s = [0.0]
+    watched = Telemetry(now_s=lambda: now_s[0], interval_s=30.0)
+    now_s[0] = 300.0
+    assert watched.answer("/healthz")[0] == 200
+    now_s[0] = 300.5
+    assert watched.answer("/healthz")[0] == 503
+
+
+def single(telemetry: Telemetry, name: str) -> str | None:
+    """The value of a metric without labels; None where it has no series."""
+    found = re.search(rf"^{name} (\S+)$", text(telemetry), re.M)
+    return found and found[1]
+
+
+def test_who_does_not_lead_says_so(telemetry: Telemetry) -> None:
+    assert single(telemetry, "vgpu_serve_leader") == "1.0"
+    telemetry.record(tick(dry_run=True))
+    assert single(telemetry, "vgpu_serve_leader") == "0.0"
+
+
+def test_a_count_that_nobody_changed_was_not_changed() -> None:
+    watched = Telemetry()
+    watched.record(tick(dry_run=True))
+    assert set(series(watched, "vgpu_serve_replica_changes_total").values()) == {0.0}
+    watched.record(tick(plan=replace(PLAN, decisions=(replace(GROWING, current=9), IDLE))))
+    assert series(watched, "vgpu_serve_replica_changes_total") == {
+        'direction="up",model="minilm"': 0.0, 'direction="down",model="minilm"': 1.0,
+        'direction="up",model="filetype"': 0.0, 'direction="down",model="filetype"': 0.0,
+    }  # fmt: skip
+
+
+def test_a_refused_models_file_is_shown_until_it_is_not(telemetry: Telemetry) -> None:
+    refused = replace(ticks.MODELS_FILE, problems=("models.yaml: not YAML",), change=Change.REFUSED)
+    telemetry.record(tick(models_file=refused, problems=refused.problems))
+    assert single(telemetry, "vgpu_serve_models_file_refused") == "1.0"
+    _, state = answer(telemetry, "/v1/state")
+    assert state["models_file"] == {"refused": True, "problems": ["models.yaml: not YAML"]}
+    assert state["problems"] == ["models.yaml: not YAML", "Ray Serve: the dashboard is away"]
+    telemetry.record(tick(models_file=replace(refused, change=None)))
+    telemetry.record(tick(models_file=replace(ticks.MODELS_FILE, change=Change.APPLIED)))
+    assert single(telemetry, "vgpu_serve_models_file_refused") == "0.0"
+    assert series(telemetry, "vgpu_serve_models_file_changes_total") == {
+        'result="applied"': 1.0, 'result="refused"': 1.0,
+    }  # fmt: skip
+
+
+def test_a_model_that_is_gone_takes_all_its_series_with_it(telemetry: Telemetry) -> None:
+    assert 'model="filetype"' in text(telemetry)
+    spec = replace(ticks.SPEC, models=ticks.SPEC.models[:1])
+    file = replace(ticks.MODELS_FILE, spec=spec, about=ticks.MODELS_FILE.about[:1])
+    seen = replace(ticks.SEEN, deployments=ticks.SEEN.deployments[:1])
+    telemetry.record(tick(spec=spec, models_file=file, seen=seen, plan=replace(PLAN, decisions=(GROWING,))))
+    assert 'model="filetype"' not in text(telemetry)
+    assert series(telemetry, "vgpu_serve_decisions_total") == {'model="minilm",reason="step_limit"': 2.0}
+    telemetry.record(tick())
+    assert series(telemetry, "vgpu_serve_decisions_total")['model="filetype",reason="steady"'] == 1.0
+
+
+def test_a_model_that_ray_does_not_have_yet_is_shown_waiting() -> None:
+    undecided = Missing(source=Source.DEPLOYMENT, name="filetype", reason=MissingReason.NOT_SEEN)
+    seen = replace(ticks.SEEN, deployments=ticks.SEEN.deployments[:1])
+    waiting = Telemetry()
+    waiting.record(tick(seen=seen, plan=replace(PLAN, decisions=(GROWING,), undecided=(undecided,))))
+    _, explained = answer(waiting, "/v1/models/filetype")
+    said = "filetype: Ray Serve does not have it yet; nothing is decided until it is deployed"
+    assert explained["sentence"] == said
+    assert answer(waiting, "/v1/state")[1]["models"][1]["decision"] == said  # type: ignore[index]  # JSON
+    assert series(waiting, "vgpu_serve_replicas_limit")['bound="max",model="filetype"'] == 4.0
+    assert 'model="filetype",state="desired"' not in series(waiting, "vgpu_serve_replicas")
+
+
+def test_a_reading_too_old_to_decide_by_has_no_series(telemetry: Telemetry) -> None:
+    telemetry.record(tick(plan=replace(PLAN, at_s=10.5)))
+    assert set(series(telemetry, "vgpu_serve_replicas")) == {
+        'model="minilm",state="desired"', 'model="filetype",state="desired"',
+    }  # fmt: skip
+    assert series(telemetry, "vgpu_serve_workers") == series(telemetry, "vgpu_serve_slots") == {}
+    assert series(telemetry, "vgpu_serve_signal_age_seconds")['source="pool"'] == 10.5
+
+
+def test_workers_are_counted_with_those_lent_to_others() -> None:
+    workers = (
+        build.worker("s/ready"),
+        build.worker("s/starting", None, ready=False),
+        replace(build.worker("s/drained"), ready=False, draining=True),
+        replace(build.worker("s/leaving"), deleting=True),
+    )
+    watched = Telemetry()
+    watched.record(tick(seen=replace(ticks.SEEN, pools=(build.pool(*workers, wanted=4),)), lent={"v100-8q": 2}))
+    assert series(watched, "vgpu_serve_workers") == {
+        'pool="v100-8q",state="wanted"': 6.0, 'pool="v100-8q",state="ready"': 3.0,
+        'pool="v100-8q",state="starting"': 1.0, 'pool="v100-8q",state="draining"': 2.0,
+    }  # fmt: skip
+
+
+def test_a_model_of_several_slot_types_names_them_all() -> None:
+    pools = (*ticks.SPEC.pools, PoolSpec(name="t4", profile=parse_profile("t4-4q-4GB")))
+    minilm = replace(ticks.SPEC.models[0], further_pools=("t4",))
+    watched = Telemetry()
+    watched.record(tick(spec=replace(ticks.SPEC, pools=pools, models=(minilm, *ticks.SPEC.models[1:]))))
+    assert list(series(watched, "vgpu_serve_model_info")) == [
+        'model="minilm",slot="v100-8q-8GB,t4-4q-4GB",source="text_embedder",tenant="search"',
+        'model="filetype",slot="v100-8q-8GB",source="file_type",tenant=""',
+    ]
+
+
+def step(stage: Stage, before: int, after: int, reason: Reason) -> Step:
+    return Step(stage=stage, before=before, after=after, reason=reason)
+
+
+LIMITED = (
+    step(Stage.POLICY, 2, 9, Reason.LOAD_EXPECTED),
+    step(Stage.GUARDRAIL, 9, 8, Reason.STEP_LIMIT),
+    step(Stage.GUARDRAIL, 8, 4, Reason.BOUNDS),
+    step(Stage.PLACEMENT, 4, 3, Reason.NO_SLOTS),
+)
+
+
+@pytest.mark.parametrize(
+    ("steps", "count", "found"),
+    [
+        (LIMITED, 3, {Reason.STEP_LIMIT, Reason.BOUNDS, Reason.NO_SLOTS}),
+        (LIMITED[:1], 9, set()),
+        ((*LIMITED[:2], step(Stage.GUARDRAIL, 8, 9, Reason.BOUNDS)), 9, set()),
+        ((step(Stage.POLICY, 4, 2, Reason.NO_TRAFFIC), step(Stage.GUARDRAIL, 2, 3, Reason.STEP_LIMIT)), 3, set()),
+        ((step(Stage.SEEN, 2, 2, Reason.SERVE_UNREADABLE),), 2, set()),
+    ],
+)
+def test_what_keeps_a_model_below_what_it_asks_for_is_named(
+    steps: tuple[Step, ...], count: int, found: set[Reason]
+) -> None:
+    assert gauges.limits(replace(GROWING, steps=steps, count=count)) == found
+
+
+def test_every_reason_that_may_hold_a_model_down_has_a_series() -> None:
+    """A guardrail or a placement that is new in the core needs its place in the list."""
+    core = Path(loops.__file__).parent / "core"
+    sources = "".join((core / f"{name}.py").read_text() for name in ("guardrails", "placement", "decide"))
+    never_lower = {Reason.NO_FRESH_METRICS, Reason.WORST_NEED, Reason.TARGET_RESET, Reason.SERVE_UNREADABLE}
+    used = {Reason[name] for name in re.findall(r"\bReason\.([A-Z_]+)", sources)}
+    assert used - never_lower == set(gauges.LIMITS)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autoscaler.about import ModelAbout
 from autoscaler.core.decision import (
     Decision,
     Plan,
@@ -20,11 +21,18 @@ from autoscaler.core.decision import (
     numbers,
 )
 from autoscaler.core.observation import Missing, MissingReason, Observation, SlotReading, Source
-from autoscaler.ports import Tick
+from autoscaler.ports import Acted, ModelsFileSeen, Tick
 from tests import build
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "autoscaler"
 SPEC = build.fleet(build.model("minilm"), build.model("filetype", objective_p95_ms=500))
+MODELS_FILE = ModelsFileSeen(
+    spec=SPEC,
+    about=(
+        ModelAbout(name="minilm", source="text_embedder", tenant="search"),
+        ModelAbout(name="filetype", source="file_type"),
+    ),
+)
 NO_TRAFFIC = Missing(source=Source.SIGNAL, name="p95_ms", reason=MissingReason.NO_TRAFFIC)
 STOCK = build.inventory(
     build.node("n1", card="GPU-a", held={0: "serving/w1"}),
@@ -70,7 +78,7 @@ IDLE = Decision(
     ),
 )
 PLAN = Plan(
-    at_s=20.0,
+    at_s=5.0,
     decisions=(GROWING, IDLE),
     actions=(
         SetWorkers(pool="v100-8q", before=2, count=3, preferred_nodes=("n3",)),
@@ -83,7 +91,7 @@ def tick(**changes: Any) -> Tick:
     """The tick, with changes."""
     given: dict[str, Any] = {
         "number": 7,
-        "at_s": 20.0,
+        "at_s": 5.0,
         "duration_s": 0.25,
         "seen": SEEN,
         "inventory": STOCK,
@@ -92,6 +100,9 @@ def tick(**changes: Any) -> Tick:
         "failed_actions": ("Ray Serve: the dashboard is away",),
         "defect": None,
         "dry_run": False,
+        "spec": SPEC,
+        "models_file": MODELS_FILE,
+        "acted": (Acted(action="set_workers", duration_s=0.03), Acted(action="set_replicas", duration_s=5.0)),
         **changes,
     }
     return Tick(**given)
@@ -100,7 +111,7 @@ def tick(**changes: Any) -> Tick:
 def failed() -> Tick:
     """A tick that a defect ended before anything was decided."""
     said = "tick failed: KeyError: 'spec'"
-    return tick(number=8, seen=Observation(), plan=None, problems=(said,), failed_actions=(), defect=said)
+    return tick(number=8, seen=Observation(), plan=None, problems=(said,), failed_actions=(), defect=said, acted=())
 
 
 def golden(name: str, text: str) -> str:

@@ -12,6 +12,7 @@ from tests.fakes.cluster import FakeCluster
 from tests.fakes.ingress import FakeIngress
 from tests.fakes.leadership import FakeLeadership
 from tests.fakes.metrics import FakeMetrics, Load
+from tests.fakes.models import FakeModels
 from tests.fakes.recorder import FakeRecorder
 from tests.fakes.serving import FakeServing
 
@@ -25,6 +26,7 @@ class Whole:
     """Everything around one loop, and the loop."""
 
     loop: Loop
+    models: FakeModels
     clock: VirtualClock
     cluster: FakeCluster
     serving: FakeServing
@@ -64,7 +66,9 @@ def whole(
     serving = FakeServing(lambda: cluster.workers, targets={"minilm": target}, changes=changes)
     metrics = FakeMetrics(lambda: serving.running, lambda: cluster.workers, load=load)
     clock, leadership, recorder = VirtualClock(), FakeLeadership(), FakeRecorder()
+    models = FakeModels(spec or quick_spec())
     world = World(
+        models=models,
         cluster=cluster,
         serving=serving,
         metrics=metrics,
@@ -74,8 +78,8 @@ def whole(
         draw=lambda: 0.5,
         ingress=ingress,
     )
-    loop = Loop(spec or quick_spec(), world, interval_s=interval_s, dry_run=dry_run)
-    return Whole(loop, clock, cluster, serving, metrics, leadership, recorder, changes)
+    loop = Loop(world, interval_s=interval_s, dry_run=dry_run)
+    return Whole(loop, models, clock, cluster, serving, metrics, leadership, recorder, changes)
 
 
 def quick_spec(*, worker_keep_s: float = 5.0, **model: Any) -> FleetSpec:

@@ -61,6 +61,28 @@ def test_workers_grow_first_and_replicas_follow_as_far_as_workers_are_ready() ->
     )
 
 
+def test_a_replica_that_is_to_replace_another_gets_a_worker_of_its_own_for_as_long_as_both_are_there() -> None:
+    rolling = deployment(target=2, running={"r1": "s/w1", "r2": "s/w2"}, starting=["new"])
+    assert planned([decision(2)], [rolling], [pool(*TWO)]) == (
+        SetWorkers(pool="v100-8q", before=2, count=3, preferred_nodes=("n2", "n3")),
+    )
+    placed = pool(*TWO, worker("s/w3"))
+    assert planned([decision(2)], [rolling], [placed], surplus_since_s=LONG_SURPLUS) == ()
+    leaving = deployment(target=2, running={"new": "s/w3", "r2": "s/w2"}, stopping={"r1": "s/w1"})
+    assert planned([decision(2)], [leaving], [placed]) == ()
+    over = deployment(target=2, running={"new": "s/w3", "r2": "s/w2"})
+    assert planned([decision(2)], [over], [placed], surplus_since_s=LONG_SURPLUS) == (
+        SetWorkers(pool="v100-8q", before=3, count=2, victims=("s/w1",)),
+    )
+
+
+def test_replicas_beyond_a_target_that_falls_or_is_not_ours_get_no_worker() -> None:
+    foreign = deployment(target=4, running={"r1": "s/w1", "r2": "s/w2"}, starting=["r3", "r4"])
+    assert planned([decision(2)], [foreign], [pool(*TWO)]) == (SetReplicas(model="minilm", before=4, count=2),)
+    asleep = deployment(target=0, running={"r1": "s/w1"})
+    assert planned([decision(0)], [asleep], [pool(worker("s/w1"))]) == ()
+
+
 def test_a_target_is_not_lowered_because_workers_look_unready() -> None:
     unready = [worker(f"s/w{index}", ready=False) for index in (1, 2, 3)]
     running = deployment(target=3, running={f"r{index}": f"s/w{index}" for index in (1, 2, 3)})
@@ -292,3 +314,51 @@ def test_with_a_pool_unread_others_rise_by_what_is_left_when_all_that_may_still_
     made = [spread_over(3, big=2, small=1), decision(4, model="other")]
     asleep = deployment(model="other", target=0)
     assert planned(made, [running, asleep], seen, spec=BOTH)[-1] == SetReplicas(model="other", before=0, count=2)
+
+
+def with_absent(
+    seen: PoolSeen, running: DeploymentSeen, count: int, *, is_absent: bool = True, surplus: bool = False
+) -> tuple[Action, ...]:
+    """One model that is there and one, on the same pool, that Ray Serve does not have, or could not be asked about."""
+    fleet = Fleet(
+        spec=build.fleet(build.model("minilm"), build.model("ocr")),
+        decisions={"minilm": decision(count)},
+        deployments={"minilm": running},
+        pools={seen.pool: seen},
+        absent=frozenset({"ocr"}) if is_absent else frozenset(),
+    )
+    return plan_actions(fleet, NODES, LONG_SURPLUS if surplus else {}, 100.0)[0]
+
+
+def test_a_model_that_ray_does_not_have_stops_nobody_from_growing() -> None:
+    running = deployment(target=1, running={"r1": "s/w1"})
+    assert with_absent(pool(*TWO), running, 3) == (
+        SetWorkers(pool="v100-8q", before=2, count=3, preferred_nodes=("n2", "n3")),
+        SetReplicas(model="minilm", before=1, count=2),
+    )
+    assert with_absent(pool(*TWO), running, 3, is_absent=False) == ()
+
+
+def test_no_surplus_goes_while_a_model_of_the_pool_is_not_there_yet() -> None:
+    running = deployment(target=1, running={"r1": "s/w1"})
+    assert with_absent(pool(*TWO), running, 1, surplus=True) == ()
+
+
+def test_a_drained_worker_is_replaced_beside_a_model_that_is_not_there_yet() -> None:
+    running = deployment(target=1, running={"r1": "s/w1"})
+    drained = replace(worker("s/w2"), ready=False, draining=True)
+    seen = pool(worker("s/w1"), drained)
+    assert with_absent(seen, running, 2) == (SetWorkers(pool="v100-8q", before=2, count=2, victims=("s/w2",)),)
+
+
+def test_joined_pools_grow_beside_a_model_that_ray_does_not_have() -> None:
+    both = build.model("both", pool=two_types.BIG, further_pools=(two_types.SMALL,))
+    fleet = Fleet(
+        spec=two_types.fleet(both, build.model("new", pool=two_types.SMALL)),
+        decisions={"both": replace(decision(2, model="both"), spread=((two_types.BIG, 2),))},
+        deployments={"both": deployment(model="both", target=1, running={"r1": "s/w1"})},
+        pools={two_types.BIG: pool(*TWO, name=two_types.BIG), two_types.SMALL: pool(name=two_types.SMALL)},
+        absent=frozenset({"new"}),
+    )
+    assert plan_actions(fleet, {}, {}, 100.0)[0] == (SetReplicas(model="both", before=1, count=2),)
+    assert plan_actions(replace(fleet, absent=frozenset()), {}, {}, 100.0)[0] == ()

@@ -35,5 +35,20 @@ def test_a_field_that_is_not_there_cannot_be_changed() -> None:
 
 
 def test_a_record_that_checks_itself_is_not_changed_past_its_checks() -> None:
-    with pytest.raises(TypeError, match=r"ModelSpec checks itself or has no slots; use dataclasses\.replace"):
+    with pytest.raises(
+        TypeError, match=r"ModelSpec checks itself or has no slots of its own; use dataclasses\.replace"
+    ):
         replace(model(), max_replicas=0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Place(Point):
+    """A record that extends another."""
+
+    name: str
+    town: str = ""
+
+
+def test_a_record_that_extends_another_is_not_copied_in_part() -> None:
+    with pytest.raises(TypeError, match="Place checks itself or has no slots of its own"):
+        replace(Place(x=1, name="here"), town="there")

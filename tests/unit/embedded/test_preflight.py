@@ -9,13 +9,13 @@ from autoscaler.refusal import Refused
 
 BAD = """
 models:
-  one: {kind: synthetic, slot: v100-8q-16GB, objective_p95_ms: 200}
-  two: {kind: synthetic, slot: v100-8q-8GB, objective_p95_ms: 200, autoscaling: {max_replica: 2}}
-  three: {kind: synthetic, slot: v100-8q-8GB, objective_p95_ms: 200, serving: {max_queue: 0}}
+  one: {source: synthetic, slot: v100-8q-16GB, objective_p95_ms: 200}
+  two: {source: synthetic, slot: v100-8q-8GB, objective_p95_ms: 200, autoscaling: {max_replica: 2}}
+  three: {source: synthetic, slot: v100-8q-8GB, objective_p95_ms: 200, serving: {max_queue: 0}}
 """
 GOOD = """
 models:
-  one: {kind: synthetic, slot: v100-8q-8GB, objective_p95_ms: 200}
+  one: {source: synthetic, slot: v100-8q-8GB, objective_p95_ms: 200}
 """
 
 

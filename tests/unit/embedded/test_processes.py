@@ -13,16 +13,14 @@ def shell(name: str, script: str, *, kept: bool = False) -> Command:
     return Command(name=name, arguments=["/bin/sh", "-c", script], kept=kept)
 
 
-def test_a_failed_run_says_what_the_process_said_last(tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_child_is_told_with_its_last_words(tmp_path: Path) -> None:
     children = Children(tmp_path)
-    with pytest.raises(ProcessFailed, match=r"(?s)deploy ended with status 3.*no such model"):
-        children.run(shell("deploy", "echo no such model; exit 3"), timeout_s=10)
-    children.check()  # a run that is over is no longer watched
-
-
-def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    with pytest.raises(ProcessFailed, match="slow ended with status -"):
-        Children(tmp_path).run(shell("slow", "exec sleep 300"), timeout_s=0.2)
+    child = children.start(shell("deployer", "echo one could not be deployed; exec sleep 300"))
+    while not child.log.read_text():
+        assert child.process.poll() is None
+    said = child.problem("not every application came up")
+    assert str(said) == f"not every application came up; {child.log} ends:\none could not be deployed"
+    children.stop()
 
 
 def test_a_child_that_the_rest_needs_is_missed(tmp_path: Path) -> None:
@@ -72,5 +70,5 @@ def test_a_stop_ends_what_ignores_it_and_what_has_left_the_session(tmp_path: Pat
 def test_children_get_no_terminal_input(tmp_path: Path) -> None:
     children = Children(tmp_path)
     script = "import sys; print(repr(sys.stdin.read()))"
-    children.run(Command(name="reader", arguments=[sys.executable, "-c", script]), timeout_s=20)
+    children.start(Command(name="reader", arguments=[sys.executable, "-c", script])).process.wait(20)
     assert (tmp_path / "reader.log").read_text() == "''\n"

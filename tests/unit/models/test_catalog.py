@@ -4,9 +4,10 @@ from models.catalog import FACTORIES, CatalogError, create
 from models.model import Model
 
 
-def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_source_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        CatalogError, match=r"^model kind is 'ocr'; known kinds are file_type, synthetic, text_embedder$"
+        CatalogError,
+        match=r"^source is 'ocr'; built in are file_type, synthetic, text_embedder, and python:\S+ and onnx:\S+ name",
     ):
         create("ocr")
 
@@ -17,6 +18,11 @@ def test_an_unknown_parameter_is_refused_with_the_known_ones() -> None:
         match=r"^synthetic has no parameter colour, sound; it takes base_us, per_item_us, framebuffer_mib$",
     ):
         create("synthetic", colour="red", base_us=1, sound=2)
+
+
+def test_no_parameter_is_taken_for_the_source() -> None:
+    with pytest.raises(CatalogError, match=r"^synthetic has no parameter text; it takes"):
+        create("synthetic", text="x")
 
 
 def test_parameters_reach_the_model() -> None:

@@ -69,10 +69,10 @@ class EmulatedGpu:
         return self.scrape()[f'vgpu_serve_{name}{{model="{MODEL}"}}']
 
     def counted(self) -> dict[str, float]:
-        """The worker's requests so far, by code."""
+        """The worker's requests so far, by code; those of which there was none are left out."""
         prefix = 'vgpu_serve_requests_total{code="'
         series = self.scrape()
-        return {name[len(prefix) :][:3]: value for name, value in series.items() if name.startswith(prefix)}
+        return {name[len(prefix) :][:3]: value for name, value in series.items() if name.startswith(prefix) and value}
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def model_config(**changes: Any) -> dict[str, Any]:
     """A synthetic model whose batch takes the emulated engine 2 ms, and 1 ms a row more."""
     serving = changes.pop("serving", {})
     return {
-        "name": MODEL, "kind": "synthetic", "slot": "v100-8q-8GB", "objective_p95_ms": 200, "serving": serving,
+        "name": MODEL, "source": "synthetic", "slot": "v100-8q-8GB", "objective_p95_ms": 200, "serving": serving,
         **changes,
     }  # fmt: skip
 

@@ -8,9 +8,10 @@ import pytest
 
 from serving import config
 from serving.config import ConfigError, ModelConfig, ServingConfig, ServingLimits
+from tests.fakes.models_files import NO_VALUES, NOT_JSON
 
 ROOT = Path(__file__).parents[3]
-MODEL = {"kind": "synthetic", "slot": "v100-8q-8GB", "objective_p95_ms": 200}
+MODEL = {"source": "synthetic", "slot": "v100-8q-8GB", "objective_p95_ms": 200}
 
 
 def problems(document: object) -> list[str]:
@@ -19,10 +20,10 @@ def problems(document: object) -> list[str]:
     return str(refused.value).splitlines()
 
 
-def test_a_model_needs_a_kind_a_slot_and_an_objective_and_the_rest_has_defaults() -> None:
+def test_a_model_needs_a_source_a_slot_and_an_objective_and_the_rest_has_defaults() -> None:
     (model,) = config.parse({"models": {"echo": MODEL}}).models
     assert model == ModelConfig(
-        name="echo", kind="synthetic", parameters={}, slot="v100-8q-8GB", objective_p95_ms=200, replicas=1,
+        name="echo", source="synthetic", parameters={}, slot="v100-8q-8GB", objective_p95_ms=200, replicas=1,
         serving=ServingLimits(
             max_batch_size=8, max_wait_ms=4, max_queue=64, max_body_bytes=1 << 20, max_deadline_ms=10_000
         ),
@@ -40,7 +41,7 @@ def test_the_demos_models_file_can_be_served() -> None:
 
 
 def test_what_belongs_to_the_autoscaler_is_passed_over() -> None:
-    extra = {"policy": {"window_s": 6}, "guardrails": {"settle_up_s": 8}}
+    extra = {"policy": {"window_s": 6}, "guardrails": {"settle_up_s": 8}, "tenants": {"search": {"max_slots": 2}}}
     document = {"models": {"echo": {**MODEL, "autoscaling": {"max_replicas": 4}}}, **extra}
     assert config.parse(document).model_dump() == config.parse({"models": {"echo": MODEL}}).model_dump()
 
@@ -71,7 +72,7 @@ def test_a_config_survives_the_way_to_its_replica() -> None:
 def test_all_problems_are_listed_at_once_with_their_keys() -> None:
     document: dict[str, Any] = {
         "models": {
-            "one": {"kind": "synthetic", "slot": "v100-8q-16GB", "objective_p95_ms": -1, "colour": "red"},
+            "one": {"source": "synthetic", "slot": "v100-8q-16GB", "objective_p95_ms": -1, "colour": "red"},
             "two": {"objective_p95_ms": "200", "serving": {"max_queue": 0, "max_batch": 4}, "replicas": True},
             "three": None,
         },
@@ -82,7 +83,7 @@ def test_all_problems_are_listed_at_once_with_their_keys() -> None:
         " write v100-8q-8GB or v100-16q-16GB",
         "models.one.objective_p95_ms: should be greater than 0",
         "models.one.colour: unknown key; remove it or correct its spelling",
-        "models.two.kind: missing; it has no default",
+        "models.two.source: missing; it has no default",
         "models.two.slot: missing; it has no default",
         "models.two.objective_p95_ms: should be a valid number",
         "models.two.replicas: should be a valid integer",
@@ -131,12 +132,68 @@ def test_no_model_may_take_the_gateways_name() -> None:
     assert problems({"models": {"gateway": MODEL}}) == [f"models.gateway.name: {expected}"]
 
 
+def test_kind_is_the_old_name_of_source() -> None:
+    old = {"kind" if key == "source" else key: value for key, value in MODEL.items()}
+    assert config.parse({"models": {"echo": old}}) == config.parse({"models": {"echo": MODEL}})
+    both = {**MODEL, "kind": "synthetic", "replicas": -1}
+    assert problems({"models": {"echo": both}}) == [
+        "models.echo.kind: the old name of source, which is given too; remove kind",
+        "models.echo.replicas: should be greater than or equal to 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    "source", ["python:shop.prices:Price", "onnx:/models/m.onnx", "onnx:https://host/m.onnx", "any_built_in"]
+)
+def test_every_form_of_a_source_is_taken(source: str) -> None:
+    (model,) = config.parse({"models": {"echo": {**MODEL, "source": source}}}).models
+    assert model.source == source
+
+
+def test_a_source_that_names_nothing_is_refused_without_its_secrets() -> None:
+    source = "onnx:http://user:word@host/m.onnx?sig=1"
+    said = "'onnx:http://host/m.onnx' is not https; write onnx:https://host/model.onnx"
+    assert problems({"models": {"echo": {**MODEL, "source": source}}}) == [f"models.echo.source: {said}"]
+    assert problems({"models": {"echo": {**MODEL, "source": 5}}}) == ["models.echo.source: should be a valid string"]
+
+
+def test_a_models_tenant_is_one_of_the_file() -> None:
+    mine = {**MODEL, "tenant": "search"}
+    tenants = {"search": {"max_slots": 4}, "shop": {"whatever": "the autoscaler reads"}}
+    (model,) = config.parse({"models": {"echo": mine}, "tenants": tenants}).models
+    assert model.tenant == "search"
+    document = {"models": {"echo": mine, "other": {**MODEL, "colour": "red"}}, "tenants": {"shop": {}, "post": {}}}
+    assert problems(document) == [
+        "models.echo.tenant: 'search' is none of tenants; add it there, or correct the name: "
+        "the tenants here are shop, post",
+        "models.other.colour: unknown key; remove it or correct its spelling",
+    ]
+    assert problems({"models": {"echo": mine}}) == [
+        "models.echo.tenant: 'search' is none of tenants; add it there, or correct the name: the file has no tenants"
+    ]
+    assert problems({"models": {"echo": mine}, "tenants": ["search"]}) == ["tenants: expected a mapping"]
+    assert problems({"models": {"echo": {**MODEL, "tenant": 5}}}) == ["models.echo.tenant: should be a valid string"]
+
+
+@pytest.mark.parametrize(("parameters", "said"), NOT_JSON)
+def test_parameters_are_json(tmp_path: Path, parameters: str, said: str) -> None:
+    file = tmp_path / "models.yaml"
+    file.write_text(
+        f"models: {{echo: {{source: a, slot: v100-8q-8GB, objective_p95_ms: 9, parameters: {parameters}}}}}"
+    )
+    with pytest.raises(ConfigError) as refused:
+        config.load(file)
+    assert str(refused.value) == f"{file}: models.echo.parameters: {said}"
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: No such file or directory; give a readable models file"):
         config.load(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("content", [b"models: [", b"\tmodels: 1", b"\xff\xfe\x00", b"models: {[]: 1}", b"a: b: c"])
+@pytest.mark.parametrize(
+    "content", [b"models: [", b"\tmodels: 1", b"\xff\xfe\x00", b"models: {[]: 1}", b"a: b: c", *NO_VALUES]
+)
 def test_a_file_that_is_no_yaml_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "models.yaml"
     file.write_bytes(content)
@@ -152,7 +209,7 @@ def test_every_problem_of_a_file_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         config.load(file)
     assert str(refused.value).splitlines() == [
-        f"{file}: models.one.kind: missing; it has no default",
+        f"{file}: models.one.source: missing; it has no default",
         f"{file}: models.one.slot: missing; it has no default",
         f"{file}: models.one.objective_p95_ms: missing; it has no default",
         f"{file}: colour: unknown key; remove it or correct its spelling",

@@ -11,15 +11,15 @@ import openai as openai_package
 import pytest
 from starlette.requests import Request
 
-from serving import config, haproxy
+from serving import changes, config, haproxy
 from serving.gateway import Gateway
 from tests.fakes import virtual_time
 from tests.unit.serving.build import answered, request
 
-MODEL = {"kind": "synthetic", "slot": "v100-8q-8GB", "objective_p95_ms": 200}
-CONFIG = config.parse(
-    {"models": {"minilm": {**MODEL, "serving": {"max_body_bytes": 2048}}, "filetype": MODEL}}
-).model_dump()
+MODEL = {"source": "synthetic", "slot": "v100-8q-8GB", "objective_p95_ms": 200}
+SETTINGS = changes.gateway_settings(
+    config.parse({"models": {"minilm": {**MODEL, "serving": {"max_body_bytes": 2048}}, "filetype": MODEL}}), {}
+)
 ASKED = b'{"model": "minilm", "input": "one"}'
 EMBEDDED = b'{"object": "list"}'
 
@@ -48,7 +48,7 @@ class Ingress(httpx.AsyncBaseTransport):
 
 def play(ingress: Ingress, script: Callable[[Gateway], Awaitable[Any]]) -> Any:
     async def run() -> Any:
-        return await script(Gateway(CONFIG, "http://ingress", transport=ingress))
+        return await script(Gateway(SETTINGS, "http://ingress", transport=ingress))
 
     return virtual_time.run(run())
 
@@ -92,12 +92,37 @@ def test_ready_means_that_every_model_is() -> None:
 
 def test_a_model_that_may_sleep_is_not_waited_for() -> None:
     async def script(gateway: Gateway) -> list[tuple[int, Any]]:
-        sleepy = Gateway(CONFIG, "http://ingress", ["filetype"], transport=asleep)
+        sleepy = Gateway({**SETTINGS, "awaited": ["minilm"]}, "http://ingress", transport=asleep)
         return [answered(await one(request("GET", "/v2/health/ready"))) for one in (gateway, sleepy)]
 
     asleep = Ingress(unready=frozenset({"filetype"}))
     (without, _), (with_, _) = play(asleep, script)
     assert (without, with_) == (503, 200)
+
+
+def test_a_live_gateway_takes_in_other_models_and_ends_what_it_had_begun() -> None:
+    ingress = Ingress(takes_s=1)
+
+    async def script(gateway: Gateway) -> list[tuple[int, Any]]:
+        begun = asyncio.ensure_future(gateway(embed()))
+        await asyncio.sleep(0)
+        await gateway.reconfigure({"models": {"newcomer": SETTINGS["models"]["filetype"]}, "awaited": ["newcomer"]})
+        listed = await gateway(request("GET", "/v2/models"))
+        gone = await gateway(embed())
+        ready = await gateway(request("GET", "/v2/health/ready"))
+        return [answered(response) for response in (await begun, listed, gone, ready)]
+
+    begun, listed, (status, refusal), ready = play(ingress, script)
+    assert (begun, listed, ready) == (
+        (200, json.loads(EMBEDDED)),
+        (200, {"models": [{"name": "newcomer"}]}),
+        (200, None),
+    )
+    assert (status, refusal["error"]["code"]) == (404, "unknown_model")
+    assert [asked.url.path for asked in ingress.received] == [
+        "/v2/models/minilm/v1/embeddings",
+        "/v2/models/newcomer/ready",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -272,4 +297,4 @@ def test_the_official_client_reads_our_refusals() -> None:
 
 
 async def _with_gateway(script: Callable[[Gateway], Awaitable[Any]]) -> Any:
-    return await script(Gateway(CONFIG, "http://ingress", transport=Ingress()))
+    return await script(Gateway(SETTINGS, "http://ingress", transport=Ingress()))

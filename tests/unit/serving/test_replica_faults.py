@@ -68,7 +68,7 @@ def test_a_defect_of_the_model_is_answered_500_without_its_traceback_and_the_rep
 
     with caplog.at_level(logging.ERROR, logger="ray.serve"):
         logging.getLogger("ray.serve").addHandler(caplog.handler)
-        (failed, fine), codes = play(gpu, script, kind=moody)
+        (failed, fine), codes = play(gpu, script, source=moody)
     assert failed == (500, {"error": "failed to answer; see the server's log", "reason": "internal"})
     assert (fine[0], codes) == (200, {"500": 1, "200": 1})
     assert "a defect of the model" in caplog.text
@@ -80,7 +80,7 @@ def test_a_batch_that_does_not_fit_is_answered_503_and_the_replica_stays(gpu: Em
         await replica.check_health()
         return [(response.headers.get("retry-after"), *answered(response)) for response in answers]
 
-    large, fine = play(gpu, script, kind=moody)
+    large, fine = play(gpu, script, source=moody)
     message = "the batch does not fit the slot: no room for the activations"
     assert large == ("1", 503, {"error": message, "reason": "out_of_memory", "retry_after_s": 1})
     assert fine[1] == 200

@@ -28,8 +28,8 @@ def story(seconds: float = 40.0) -> list[Tick]:
     return [*ticks, *told.run(seconds)]
 
 
-def write(path: Path, ticks: Sequence[Tick], *, spec: FleetSpec | None = SPEC) -> Path:
-    journal = Journal(path, spec=spec)
+def write(path: Path, ticks: Sequence[Tick]) -> Path:
+    journal = Journal(path)
     for tick in ticks:
         journal.record(tick)
     journal.close()
@@ -52,7 +52,8 @@ def test_the_same_settings_decide_the_same(tmp_path: Path) -> None:
 
 
 def test_a_models_file_stands_in_for_what_the_journal_does_not_say(tmp_path: Path) -> None:
-    path = write(tmp_path / "journal.jsonl", story(), spec=None)
+    path = write(tmp_path / "journal.jsonl", story())
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if '"spec":' not in line))
     assert again(path, given=SPEC).differences == ()
     with pytest.raises(Refused, match="give its models file with --models"):
         again(path)
@@ -98,7 +99,7 @@ def test_a_second_run_in_the_same_file_begins_with_nothing(tmp_path: Path) -> No
 
 def test_a_rotated_file_still_says_by_what_it_was_decided(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    journal = Journal(path, spec=SPEC, most_bytes=20_000)
+    journal = Journal(path, most_bytes=20_000)
     for tick in story():
         journal.record(tick)
     journal.close()
@@ -201,3 +202,59 @@ def test_all_bad_changes_are_named_at_once() -> None:
     assert len(str(raised.value).splitlines()) == 2
     with pytest.raises(Refused, match=r"--set window: not KEY=NUMBER such as policy\.window_s=20"):
         parse_changes(["window"])
+
+
+def changing() -> list[Tick]:
+    """An overload whose file gains a model, loosens the objective, and gives the model other work."""
+    told = whole(load=BUSY, spec=SPEC)
+    ticks = told.run(12)
+    told.models.take(replace(SPEC, models=(*SPEC.models, build.model("ocr"))))
+    told.serving.deploy("ocr", 1)
+    ticks += told.run(10)
+    told.models.take(quick_spec(objective_p95_ms=2000, scale_down_window_s=20.0))
+    ticks += told.run(20)
+    told.models.take(quick_spec(objective_p95_ms=2000), reworked=frozenset({"minilm"}))
+    return [*ticks, *told.run(20)]
+
+
+def test_a_journal_is_decided_by_what_each_tick_was_decided_by(tmp_path: Path) -> None:
+    ticks = changing()
+    assert len({tick.spec for tick in ticks}) == 4
+    found = again(write(tmp_path / "journal.jsonl", ticks))
+    assert (found.ticks, found.differences, found.unexplained) == (len(ticks), (), 0)
+    assert found.decisions > len(ticks)
+
+
+def test_what_a_change_forgets_is_forgotten_when_it_is_decided_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "journal.jsonl", changing())
+    read = list(journal_reader.read(path))
+    assert [tick.number for tick in read if tick.reworked] == [43]
+    assert [tick.number for tick, before in zip(read[1:], read, strict=False) if tick.spec != before.spec] == [
+        13,
+        23,
+        43,
+    ]
+
+
+def test_a_change_of_a_model_that_was_not_there_all_the_time_counts_where_it_was(tmp_path: Path) -> None:
+    path = write(tmp_path / "journal.jsonl", changing())
+    found = again(path, "models.ocr.min_replicas=2")
+    # It has them for ten ticks, and the other one finds fewer slots meanwhile.
+    assert {difference.tick for difference in found.differences if difference.model == "ocr"} <= set(range(13, 23))
+    assert {difference.count_after for difference in found.differences if difference.model == "ocr"} >= {2}
+    with pytest.raises(Refused) as raised:
+        again(path, "models.other.min_replicas=2", "models.ocr.min_replicas=2")
+    assert str(raised.value) == "--set models.other.min_replicas=2: no model 'other'; there are minilm, ocr"
+
+
+def test_a_plan_that_was_not_carried_out_is_no_memory_of_a_target(tmp_path: Path) -> None:
+    told = whole(workers=2, load=CALM, spec=SPEC)
+    ticks = told.run(5)
+    told.leadership.held = False
+    told.serving.deploy("minilm", 2)  # what the one that leads has set meanwhile
+    ticks += told.run(20)
+    told.leadership.held = True
+    ticks += told.run(5)
+    assert {tick.dry_run for tick in ticks} == {True, False}
+    found = again(write(tmp_path / "journal.jsonl", ticks))
+    assert (found.ticks, found.differences, found.unexplained) == (len(ticks), (), 0)
