@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 # uv installs exactly the lock file, removes what is not in it, and compiles as it goes.
 UV_VERSION := 0.13.9
+# Who builds images: docker, podman or buildah.
+BUILDER ?= docker
+TAG ?= 0.1.0
 
-.PHONY: demo test up set-up lint types contracts compiler unit integration bench lock clean
+.PHONY: demo test up set-up lint types contracts compiler prometheus tools helm images unit integration bench lock clean
 
 demo: set-up
 	$(BIN)/vgpu-serve demo --json demo.json --picture demo.png
@@ -38,14 +41,35 @@ types: set-up
 contracts: set-up
 	$(BIN)/lint-imports
 
-unit: set-up compiler
+unit: set-up compiler tools prometheus
 	$(BIN)/python -m pytest tests --ignore=tests/integration --ignore=tests/bench
 
 # The tests of the emulated libnvidia-ml compile it; without a compiler they would be left out.
 compiler:
 	@command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || .ci/debian gcc libc6-dev
 
-integration: set-up
+# promtool, and the server that the dashboards' queries are asked of.
+prometheus:
+	@command -v promtool >/dev/null || .ci/debian prometheus
+
+# Helm of both majors, kept in .tools.
+tools: set-up
+	@$(BIN)/python .ci/tools
+
+# What is computed of the chart (the values' schema, README tables, dashboards, rules) and of the images (what each
+# installs). `make test` fails where it is old.
+helm: set-up
+	$(BIN)/python -m helm.generate
+	$(BIN)/python -m images.packages
+
+# Every image, for the chart's `image.registry`: make images REGISTRY=registry.example.com TAG=0.1.0
+images:
+	@for name in $(notdir $(patsubst %/,%,$(dir $(wildcard images/*/Dockerfile)))); do \
+		$(BUILDER) build --file images/$$name/Dockerfile --tag $(REGISTRY:%=%/)vgpu-serve/$$name:$(TAG) \
+			--build-arg VERSION=$(TAG) . || exit 1; \
+	done
+
+integration: set-up tools prometheus
 	$(BIN)/python -m pytest tests/integration
 
 bench: set-up
