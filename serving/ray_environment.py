@@ -78,6 +78,9 @@ def of_head(edge: Edge, token_file: Path | None) -> dict[str, str]:
         # While a replica takes in a change of its settings, Ray counts it as not running and tells HAProxy so. That
         # lasts for a turn of its loop, 0.1 to 0.3 s here: with this HAProxy is told what is true at its end.
         "RAY_SERVE_HAPROXY_BROADCAST_COALESCE_S": "1",
+        # A draining replica answers for 5 s more and fails its health checks at once. HAProxy hears of its successors
+        # within 2 s; until then it must not give up the only server it knows: 12 checks, 0.25 s apart, take longer.
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL": "12",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(edge.fallback_port),
         **haproxy.install(folder, binary=edge.binary, host=edge.host),
     }
