@@ -15,6 +15,8 @@ LABEL_GPU_PRODUCT = "nvidia.com/gpu.product"  # the same: the model
 # Node annotations.
 ANNOTATION_GPUS = "vgpu-serve.io/gpus"  # v1 and a word per GPU, UUID:MIB[:UNITS][:unhealthy]; see vgpu.core.offer
 ANNOTATION_LABEL_CONFLICT = "vgpu-serve.io/label-conflict"  # why the profile label and the node's devices disagree
+ANNOTATION_LEAVING = "vgpu-serve.io/leaving"  # the node will be taken away, for this layout: what is on it moves first
+ANNOTATION_ASLEEP = "vgpu-serve.io/asleep"  # the node was taken away, for this layout: its machine is suspended or off
 
 # Pod labels and annotations.
 LABEL_WORKER = "vgpu-serve.io/worker"  # on a Ray node: the worker pod it runs in

@@ -126,6 +126,11 @@ class Profile:
         return (2 * memory * self.gigabytes + self.board_gigabytes) // (2 * self.board_gigabytes)
 
     @property
+    def board_mig_slices(self) -> int | None:
+        """Compute slices of the whole board; None for a time-sliced profile."""
+        return None if self.mig_slices is None else _MIG_SLICES[self.board][0]
+
+    @property
     def units(self) -> int:
         """Units of 1/1000 GPU: the part of the framebuffer, or of the memory slices under MIG, rounded down."""
         if self.mig_slices is not None:
