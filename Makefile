@@ -9,10 +9,14 @@ UV_VERSION := 0.13.9
 BUILDER ?= docker
 TAG ?= 0.1.0
 
-.PHONY: demo test up set-up lint types contracts compiler prometheus tools helm images unit integration bench lock clean
+.PHONY: demo demo-profiles test up set-up lint types contracts compiler prometheus hypervisors tools helm images unit integration \
+	bench lock clean
 
 demo: set-up
 	$(BIN)/vgpu-serve demo --json demo.json --picture demo.png
+
+demo-profiles: set-up
+	$(BIN)/vgpu-serve demo-profiles --json demo-profiles.json --picture demo-profiles.png
 
 up: set-up
 	$(BIN)/vgpu-serve up
@@ -41,8 +45,8 @@ types: set-up
 contracts: set-up
 	$(BIN)/lint-imports
 
-unit: set-up compiler tools prometheus
-	$(BIN)/python -m pytest tests --ignore=tests/integration --ignore=tests/bench
+unit: set-up compiler tools prometheus hypervisors
+	$(BIN)/python -m pytest tests --ignore=tests/integration --ignore=tests/bench -n auto --dist loadfile
 
 # The tests of the emulated libnvidia-ml compile it; without a compiler they would be left out.
 compiler:
@@ -51,6 +55,10 @@ compiler:
 # promtool, and the server that the dashboards' queries are asked of.
 prometheus:
 	@command -v promtool >/dev/null || .ci/debian prometheus
+
+# The vCenter simulator's compiler, libvirt with a small real guest, and libvirt-python, built here.
+hypervisors: set-up
+	@.ci/hypervisors "$(BIN)"
 
 # Helm of both majors, kept in .tools.
 tools: set-up
@@ -81,4 +89,4 @@ lock: set-up
 		--quiet --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .run demo.json demo.png
+	rm -rf $(VENV) .run demo.json demo.png demo-profiles.json demo-profiles.png

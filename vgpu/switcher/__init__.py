@@ -1,0 +1,1 @@
+"""One process: changes how physical GPUs are cut, by day and by night."""
