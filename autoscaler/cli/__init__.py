@@ -19,6 +19,7 @@ from autoscaler.refusal import Refused
 COMMANDS = {
     "up": "Run everything on this machine, on emulated GPUs, until ctrl-C.",
     "demo": "Overload one replica and watch scale-out to other slots end it. Fails if p95 does not come back.",
+    "demo-profiles": "Serve by day on small slots, train by night on the whole card. Fails if a request does.",
     "load": "Send real sentences, each when it is due, whatever the answers do; latency counts from the due time.",
     "status": "Models against their objectives, slots by node, and the last decisions.",
     "explain": "Why a model has the replicas it has: the last decision, step by step, with the numbers behind it.",
@@ -26,6 +27,7 @@ COMMANDS = {
     "check": "Whether the autoscaler can follow a models file: every problem with its remedy, and nothing changed.",
     "simulate": "Run a control law against a load on a modelled fleet, or --compare all laws at their best settings.",
     "pack": "Let a list of pods arrive at a list of nodes under each packing policy, against published figures.",
+    "switch": "Switch physical GPUs to a layout, safely; without one, how they stand.",
     "defragment": "Which pods could move where, so that whole GPUs or nodes become free. Moves nothing.",
     "replay": "Decide a journal's ticks again under other settings, and show those that come out differently.",
 }
@@ -35,9 +37,10 @@ class LateCommand(TyperCommand):
     """A command whose module is imported when it is used, not to list it: all of them together take two seconds."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # typer keeps click's types private
-        module = importlib.import_module(f"autoscaler.cli.{self.name}")
+        function = str(self.name).replace("-", "_")
+        module = importlib.import_module(f"autoscaler.cli.{function}")
         only = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        only.command(self.name)(getattr(module, str(self.name)))
+        only.command(self.name)(getattr(module, function))
         name, given, *rest = arguments
         if self.name == "simulate":
             given = with_dash(given, "--json")

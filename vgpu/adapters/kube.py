@@ -21,8 +21,9 @@ from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
 from kubernetes.client.exceptions import ApiException
 
-from vgpu.adapters.kube_errors import Conflict, Expired, NotFound, Unavailable
+from vgpu.adapters.kube_errors import Conflict, Expired, NotFound, TooManyRequests, Unavailable
 from vgpu.adapters.kube_verbs import (
+    CONFIG_MAPS,
     DEPLOYMENTS,
     EVENTS,
     JSON,
@@ -41,6 +42,7 @@ from vgpu.adapters.kube_verbs import (
 from vgpu.adapters.kube_watch import Backoff, Reflector, Surroundings, WatchEvent
 
 __all__ = [
+    "CONFIG_MAPS",
     "DEPLOYMENTS",
     "EVENTS",
     "LEASES",
@@ -56,6 +58,7 @@ __all__ = [
     "Request",
     "Selection",
     "Subject",
+    "TooManyRequests",
     "Unavailable",
     "connect",
 ]
@@ -165,6 +168,7 @@ _FAILURES: dict[int, type[Unavailable | Conflict | NotFound]] = {
     HTTPStatus.NOT_FOUND: NotFound,
     HTTPStatus.CONFLICT: Conflict,
     HTTPStatus.GONE: Expired,
+    HTTPStatus.TOO_MANY_REQUESTS: TooManyRequests,
 }
 
 

@@ -18,6 +18,10 @@ class Expired(Unavailable):
     """The version to go on from is no longer kept; list again."""
 
 
+class TooManyRequests(Unavailable):
+    """Not now: a disruption budget, or the server's own limits."""
+
+
 class Conflict(Exception):
     """The object is not as the caller thought: changed since, already bound, or already there."""
 

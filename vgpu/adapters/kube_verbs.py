@@ -39,6 +39,7 @@ class Kind:
 NODES = Kind("/api/v1", "nodes")
 PODS = Kind("/api/v1", "pods")
 EVENTS = Kind("/api/v1", "events")
+CONFIG_MAPS = Kind("/api/v1", "configmaps")
 DEPLOYMENTS = Kind("/apis/apps/v1", "deployments")
 LEASES = Kind("/apis/coordination.k8s.io/v1", "leases")
 RAYCLUSTERS = Kind("/apis/ray.io/v1", "rayclusters")
@@ -188,6 +189,16 @@ class Verbs(ABC):
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": about, "target": target}
         self.send(Request("POST", PODS.path(namespace, name, "binding"), binding))
 
+    def evict(self, name: str, namespace: str, *, uid: str) -> None:
+        """Ask for a pod to go, by its own grace period; raise TooManyRequests where a disruption budget says not now.
+
+        Only the pod that has the uid, else Conflict.
+        """
+        about: Json = {"name": name, "namespace": namespace}
+        options: Json = {"preconditions": {"uid": uid}}
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": about, "deleteOptions": options}
+        self.send(Request("POST", PODS.path(namespace, name, "eviction"), eviction))
+
     def set_pod_status(self, name: str, namespace: str, status: Json) -> Json:
         """Merge into a pod's status; conditions by type, other lists are replaced."""
         return self._patch(PODS.path(namespace, name, "status"), {"status": status}, STRATEGIC)
@@ -199,6 +210,12 @@ class Verbs(ABC):
     def label_node(self, name: str, labels: Mapping[str, str | None]) -> Json:
         """Set labels on a node; None removes one."""
         return self._patch(NODES.path(name=name), {"metadata": {"labels": dict(labels)}})
+
+    def set_node(self, name: str, *, unschedulable: bool | None, annotations: Mapping[str, str | None]) -> Json:
+        """Set annotations on a node (None removes one) and whether new pods keep off it (None leaves that), at once."""
+        patch: Json = {"metadata": {"annotations": dict(annotations)}}
+        patch |= {} if unschedulable is None else {"spec": {"unschedulable": unschedulable or None}}
+        return self._patch(NODES.path(name=name), patch)
 
     def cordon(self, name: str, *, unschedulable: bool = True) -> Json:
         """Keep new pods off a node, or allow them again."""

@@ -131,3 +131,30 @@ def test_a_reflector_tells_what_is_there_and_what_changes(adapter: kube.Kube, na
         adapter.delete(kube.PODS, "p", namespace)
         seen: list[Any] = [told.get(timeout=5) for _ in range(3)]
     assert seen == [("added", "p"), ("modified", "p"), ("deleted", "p")]
+
+
+def test_a_node_is_cordoned_and_marked_in_one_write(adapter: kube.Kube, node: str) -> None:
+    marked = adapter.set_node(node, unschedulable=True, annotations={"a": "1", "b": "2"})
+    assert (marked["spec"], marked["metadata"]["annotations"]) == ({"unschedulable": True}, {"a": "1", "b": "2"})
+    kept = adapter.set_node(node, unschedulable=None, annotations={"a": None})
+    assert (kept["spec"], kept["metadata"]["annotations"]) == ({"unschedulable": True}, {"b": "2"})
+    freed = adapter.set_node(node, unschedulable=False, annotations={"b": None})
+    assert "unschedulable" not in freed.get("spec", {})
+    assert not freed["metadata"].get("annotations")
+
+
+def test_an_eviction_is_of_one_pod_and_keeps_to_its_budget(adapter: kube.Kube, namespace: str) -> None:
+    """Without controllers nobody works a budget out: until somebody has, it allows no loss."""
+    uid = adapter.create(kube.PODS, build.pod("kept", labels={"app": "x"}), namespace)["metadata"]["uid"]
+    condition = {"type": "Ready", "status": "True"}
+    adapter.set_pod_status("kept", namespace, {"phase": "Running", "conditions": [condition]})
+    budgets = kube.Kind("/apis/policy/v1", "poddisruptionbudgets")
+    adapter.create(budgets, build.budget("b", {"app": "x"}), namespace)
+    with pytest.raises(kube.TooManyRequests, match="429"):
+        adapter.evict("kept", namespace, uid=uid)
+    adapter.delete(budgets, "b", namespace)
+    with pytest.raises(kube.Conflict):
+        adapter.evict("kept", namespace, uid="another")
+    adapter.evict("kept", namespace, uid=uid)
+    with pytest.raises(kube.NotFound):
+        adapter.evict("kept", namespace, uid=uid)
