@@ -5,6 +5,7 @@ one pod in a slot, one replica in a worker, no metrics from a replica that is no
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from autoscaler.core.histogram import Histogram
@@ -50,6 +51,7 @@ def node(
     policy: SchedulerPolicy = SchedulerPolicy.BEST_EFFORT,
     held: Mapping[int, str] | None = None,
     usable: bool = True,
+    leaving: bool = False,
 ) -> Node:
     """A node whose slots all lie on one card; `held` says which pod holds which index."""
     parsed = parse_profile(profile)
@@ -61,6 +63,7 @@ def node(
         name=name,
         ready=usable,
         schedulable=True,
+        leaving=leaving,
         slots=tuple(
             Slot(node=name, index=index, profile=parsed, gpu=gpu, holder=holders.get(index)) for index in range(slots)
         ),
@@ -71,6 +74,11 @@ def inventory(*nodes: Node) -> Inventory:
     return Inventory(nodes=nodes)
 
 
+def leaving(stock: Inventory, *nodes: str) -> Inventory:
+    """The same stock with these nodes, and no others, to be taken away."""
+    return Inventory(nodes=tuple(replace(each, leaving=each.name in nodes) for each in stock.nodes))
+
+
 def node_json(
     name: str = "n1",
     *,
@@ -78,10 +86,15 @@ def node_json(
     gpus: int | str = 1,
     ready: bool = True,
     unschedulable: bool = False,
+    annotations: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """A Node as the Kubernetes API gives it."""
     return {
-        "metadata": {"name": name, "labels": {names.LABEL_PROFILE: PROFILE} if labels is None else dict(labels)},
+        "metadata": {
+            "name": name,
+            "labels": {names.LABEL_PROFILE: PROFILE} if labels is None else dict(labels),
+            **({} if annotations is None else {"annotations": dict(annotations)}),
+        },
         "spec": {"unschedulable": True} if unschedulable else {},
         "status": {
             "capacity": {names.RESOURCE_GPU: str(gpus)},

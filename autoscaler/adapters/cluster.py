@@ -50,7 +50,7 @@ class KubernetesCluster:
             exporters=tuple(
                 Endpoint(name=node["metadata"]["name"], url=_metrics_url(address, EXPORTER_METRICS_PORT))
                 for node in nodes
-                if _has_slots(node) and (address := _address(node))
+                if _has_slots(node) and objects.is_awake(node) and (address := _address(node))
             ),
             problems=(*(f"{entry.kind} {entry.name}: {entry.message}" for entry in parsed.problems), *asked.problems),
         )

@@ -88,14 +88,16 @@ def _is_fresh(at_s: float, tick: Tick) -> bool:
 def _replicas(tick: Tick) -> Iterator[Metric]:
     replicas = _family("vgpu_serve_replicas", "Replicas of a model", "model", "state")
     unplaced = _family("vgpu_serve_unplaced_replicas", "Replicas asked for that no slot takes", "model")
+    leaving = _family("vgpu_serve_replicas_leaving", "Running replicas on nodes that will be taken away", "model")
     for deployment in tick.seen.deployments:
         if _is_fresh(deployment.at_s, tick):
             for state in ReplicaState:
                 replicas.add_metric((deployment.model, state), deployment.count(state))
     for decision in _decisions(tick):
-        replicas.add_metric((decision.model, "desired"), decision.count)
+        replicas.add_metric((decision.model, "desired"), view.desired(decision))
         unplaced.add_metric((decision.model,), decision.unplaced)
-    yield from (replicas, unplaced)
+        leaving.add_metric((decision.model,), len(decision.leaving))
+    yield from (replicas, unplaced, leaving)
 
 
 def _pools(tick: Tick) -> Iterator[Metric]:
@@ -109,7 +111,7 @@ def _pools(tick: Tick) -> Iterator[Metric]:
     is_known = not tick.seen.pools or any(_is_fresh(pool.at_s, tick) for pool in tick.seen.pools)
     for node in tick.inventory.nodes if is_known else ():
         slots.add_metric((node.name, "used"), len(node.held))
-        slots.add_metric((node.name, "free"), len(node.free))
+        slots.add_metric((node.name, "free"), 0 if node.leaving else len(node.free))
     yield from (workers, slots)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from autoscaler.core import waking
-from autoscaler.core.decision import Decision
+from autoscaler.core.decision import Decision, Reason
 from autoscaler.core.observation import Missing, MissingReason, Observation, ReplicaState
 from autoscaler.core.plain import as_json_value
 from autoscaler.core.signals import ModelSignals, Signal
@@ -69,14 +69,31 @@ def _model(spec: ModelSpec, decision: Decision | None, tick: Tick) -> Json:
         "replicas_running": deployment.count(ReplicaState.RUNNING) if deployment else None,
         "replicas_starting": deployment.count(ReplicaState.STARTING) if deployment else None,
         "replicas_target": deployment.target if deployment else None,
-        "replicas_desired": decision.count if decision else None,
+        "replicas_desired": desired(decision) if decision else None,
+        "replicas_seated": seated(decision) if decision else None,
+        "replicas_unplaced": decision.unplaced if decision else None,
+        "replicas_leaving": len(decision.leaving) if decision else None,
         "replicas_min": spec.min_replicas,
         "replicas_max": spec.max_replicas,
+        "slot_types": [tick.spec.pool(pool).profile.label for pool in spec.pools],
         "objective_p95_ms": spec.objective_p95_ms,
         **_readings(signals),
         "reason": str(decision.reason) if decision else None,
         "decision": _sentence(spec.name, decision, tick),
     }
+
+
+def desired(decision: Decision) -> int:
+    """The count that a model shall have for good: without those that stay on leaving nodes until their successors
+    run."""
+    return next((step.before for step in decision.steps if step.reason is Reason.NODE_LEAVING), decision.count)
+
+
+def seated(decision: Decision) -> int:
+    """Of `desired`, those that have a slot or get one. Those unplaced are beyond them: some of `desired` where the
+    operator asks for more than there are slots, and others where the load does."""
+    asked = (step.before for step in decision.steps if step.reason in (Reason.NO_SLOTS, Reason.SATURATED))
+    return min(desired(decision), next(asked, decision.unplaced + desired(decision)) - decision.unplaced)
 
 
 def _readings(signals: ModelSignals | None) -> Json:
@@ -103,6 +120,7 @@ def _nodes(inventory: Inventory, seen: Observation) -> list[Json]:
             "name": node.name,
             "ready": node.ready,
             "schedulable": node.schedulable,
+            "leaving": node.leaving,
             "device_kind": dict(node.labels).get(names.LABEL_DEVICE_KIND),
             "slots": [
                 {

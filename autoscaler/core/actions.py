@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autoscaler.core import seating
-from autoscaler.core.decision import Action, Decision, DrainWorkers, SetReplicas, SetWorkers, rank
+from autoscaler.core.decision import Action, Decision, SetWorkers, rank
+from autoscaler.core.drains import retarget
 from autoscaler.core.observation import DeploymentSeen, PoolSeen, ReplicaSeen, ReplicaState
 from autoscaler.core.seating import Party
 from autoscaler.core.spec import FleetSpec, ModelSpec
@@ -31,6 +32,8 @@ class Fleet:
     pools: Mapping[str, PoolSeen]
     absent: frozenset[str] = frozenset()
     """Models that Ray Serve was read without: they need nothing yet, and nothing shrinks where they are to live."""
+    closing: frozenset[str] = frozenset()
+    """Pools with empty workers on leaving nodes. Ray Serve does not know that these go, so no target rises there."""
 
 
 def plan_actions(
@@ -45,8 +48,10 @@ def plan_actions(
     for names in fleet.spec.joined_pools:
         targets = _replica_targets(fleet, names[0]) if len(names) == 1 else _joined_targets(fleet, names)
         draining = _draining(fleet, names)
+        if not fleet.closing.isdisjoint(names):
+            targets = {model: min(target, fleet.deployments[model].target) for model, target in targets.items()}
         for model, target in targets.items():
-            actions += _retarget(fleet.deployments[model], target, fleet.decisions[model].victims, draining)
+            actions += retarget(fleet.deployments[model], target, fleet.decisions[model], draining)
         for seen in [fleet.pools[name] for name in names if name in fleet.pools]:
             nodes, before_s = preferred_nodes.get(seen.pool, ()), surplus_since_s.get(seen.pool)
             sized, since_s = _resize(fleet, seen, targets, nodes, before_s, now_s)
@@ -61,34 +66,6 @@ def _draining(fleet: Fleet, names: Sequence[str]) -> frozenset[str] | None:
     if any(name not in fleet.pools for name in names):
         return None
     return frozenset(worker.pod for name in names for worker in fleet.pools[name].workers if worker.draining)
-
-
-def _retarget(
-    seen: DeploymentSeen, target: int, victims: Sequence[str], draining: frozenset[str] | None
-) -> tuple[DrainWorkers | SetReplicas, ...]:
-    """The model's new target; before a fall, the drain of the workers whose replicas shall leave.
-
-    `draining` are the pool's workers that drain already; None where the pool could not be read.
-    """
-    if target == seen.target:
-        return ()
-    change = SetReplicas(model=seen.model, before=seen.target, count=target)
-    workers = _to_drain(seen, target, victims, draining) if draining is not None and target < seen.target else ()
-    return (DrainWorkers(model=seen.model, workers=workers), change) if workers else (change,)
-
-
-def _to_drain(seen: DeploymentSeen, target: int, victims: Sequence[str], draining: frozenset[str]) -> tuple[str, ...]:
-    """The workers to drain for a fall; none where Ray Serve is to choose, for some victim's worker is not known.
-
-    Ray Serve cancels replicas that do not run yet first, and then stops those on drained workers.
-    """
-    running = {replica.replica_id: replica for replica in seen.replicas if replica.state is ReplicaState.RUNNING}
-    ordered: list[ReplicaSeen] = sorted(
-        (running[victim] for victim in victims if victim in running), key=lambda replica: replica.worker not in draining
-    )
-    leaving = [replica.worker for replica in ordered[: max(0, len(running) - target)]]
-    workers = tuple(worker for worker in leaving if worker is not None and worker not in draining)
-    return () if None in leaving else workers[: seen.target - target]
 
 
 def _replica_targets(fleet: Fleet, pool: str) -> dict[str, int]:
@@ -144,7 +121,15 @@ def _joined_targets(fleet: Fleet, names: Sequence[str]) -> dict[str, int]:
         held = Counter(homes[seen.worker] for seen in replicas if seen.worker in homes)
         parties.append(Party(model=name, pools=pools, claim=claim, held=held, target=target, count=count))
     ready = {name: sum(w.ready and not w.draining for w in fleet.pools[name].live) for name in read}
-    return {**lowered, **seating.targets(parties, ready)}
+    risen = seating.targets(parties, ready)
+    moving = [each for each in parties if fleet.decisions[each.model].leaving and each.count > sum(each.held.values())]
+    late = {each.model for each in parties if any(_could_displace(each, other) for other in moving)}
+    return {**lowered, **{name: lowered[name] if name in late else target for name, target in risen.items()}}
+
+
+def _could_displace(party: Party, other: Party) -> bool:
+    """Whether a replica that has a choice could sit down where another one has to, whose node leaves."""
+    return len(party.pools) > len(other.pools) and not set(party.pools).isdisjoint(other.pools)
 
 
 def _runs_outside(seen: ReplicaSeen, homes: Mapping[str, str]) -> bool:
@@ -165,7 +150,7 @@ def _lowest_safe(fleet: Fleet, spec: ModelSpec) -> int:
     """The decided count, but with readings missing never below what runs, whoever decided it and when."""
     decision, seen = fleet.decisions[spec.name], fleet.deployments[spec.name]
     blind = decision.signals is None or bool(decision.signals.gaps)
-    running = min(seen.count(ReplicaState.RUNNING), spec.max_replicas) if blind else 0
+    running = min(seen.count(ReplicaState.RUNNING) - decision.released, spec.max_replicas) if blind else 0
     return max(decision.count, running)
 
 

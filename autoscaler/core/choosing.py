@@ -10,13 +10,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autoscaler.core.capacity import Cards
-from autoscaler.core.observation import DeploymentSeen, Observation, ReplicaState
+from autoscaler.core.observation import DeploymentSeen, Observation, PoolSeen, ReplicaState, WorkerSeen
 from autoscaler.core.record import replace
 from autoscaler.core.spanning import SlotOption
 from autoscaler.core.spec import FleetSpec, ModelSpec
 from autoscaler.core.state import ModelState
 from vgpu.core.inventory import Inventory, Slot
 from vgpu.core.packing import Blocked, Grade, Packer
+from vgpu.core.slot_type import SlotType
 
 SHUNNED_S = 600.0
 """For so long no replica is tried on a slot type where the last ones did not start."""
@@ -32,8 +33,8 @@ class Homes:
     """By pool: the cards of workers that hold no replica, or that are drained and will be replaced by empty ones."""
 
     @classmethod
-    def of(cls, spec: FleetSpec, seen: Observation, inventory: Inventory) -> "Homes":
-        """Look at joined pools only."""
+    def of(cls, spec: FleetSpec, seen: Observation, inventory: Inventory, leaving: Collection[str] = ()) -> "Homes":
+        """Look at joined pools only; not at workers that are `leaving` with their nodes."""
         joined = {pool for names in spec.joined_pools if len(names) > 1 for pool in names}
         if not joined:
             return cls(pools={}, vacant={})
@@ -41,11 +42,11 @@ class Homes:
         held = seen.lived_in
         pools = [pool for pool in seen.pools if pool.pool in joined]
         return cls(
-            pools={worker.pod: pool.pool for pool in pools for worker in pool.live if not worker.draining},
+            pools={worker.pod: pool.pool for pool in pools for worker in _there(pool, leaving) if not worker.draining},
             vacant={
                 pool.pool: [
                     cards[worker.pod]
-                    for worker in pool.live
+                    for worker in _there(pool, leaving)
                     if worker.pod in cards and (worker.draining or worker.pod not in held)
                 ]
                 for pool in pools
@@ -72,6 +73,10 @@ class Homes:
         return replace(state, shunned={**kept, **failed}), lives
 
 
+def _there(pool: PoolSeen, leaving: Collection[str]) -> list[WorkerSeen]:
+    return [worker for worker in pool.live if worker.pod not in leaving]
+
+
 Price = Callable[[SlotOption], Callable[[Grade], float]]
 
 
@@ -87,6 +92,10 @@ class Stock:
     """By pool: the cards of bound workers without a replica; only of pools where somebody has a choice."""
     slots: dict[str, list[Slot]] = field(default_factory=dict)
     """By pool: the slots chosen for new workers."""
+
+    def left(self, pool: str, profile: SlotType) -> int:
+        """Workers and free slots that are still to be had."""
+        return self.workers[pool] + self.packer.free_count(profile)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,15 +140,17 @@ class Chooser:
             self.by_pool[pool] += count
             stock.workers[pool] = max(0, stock.workers[pool] - count)
 
-    def keep(self, upto: int, stock: Stock) -> None:
-        """Place what was decided before, on a saturated card if need be: where it was meant to be, or elsewhere."""
-        for each in self.types:
+    def keep(self, upto: int, stock: Stock, only: Collection[str] | None = None) -> None:
+        """Place what was decided before, on a saturated card if need be: where it was meant to be, or elsewhere; where
+        pools are named, in these."""
+        types = [each for each in self.types if only is None or each.pool in only]
+        for each in types:
             while self.by_pool.total() < upto and self.by_pool[each.pool] < self.meant.get(each.pool, 0):
                 offer = self._offer(each, stock, even_saturated=True)
                 if offer is None:
                     break
                 self._take(offer, stock)
-        self._serve(upto, stock, self.types, even_saturated=True)
+        self._serve(upto, stock, types, even_saturated=True)
 
     def grow(self, upto: int, stock: Stock, *, within_room: bool) -> None:
         """Take useful places, where `within_room` asks for it no more of a short pool than is the model's share."""

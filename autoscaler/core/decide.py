@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from autoscaler.core import actions, evidence, guardrails, markets, policy, spanning, waking
+from autoscaler.core import actions, evidence, foreign, guardrails, markets, policy, spanning, waking
 from autoscaler.core.capacity import Cards, expendable
 from autoscaler.core.choosing import Homes
 from autoscaler.core.claims import claim
 from autoscaler.core.contention import Contention, measure
 from autoscaler.core.decision import Decision, Plan, Reason, Recommendation, SetReplicas, Stage, Step, numbers
 from autoscaler.core.draft import Draft
+from autoscaler.core.leaving import Leaving, vacated
 from autoscaler.core.markets import Shares
 from autoscaler.core.moves import begun_for_others, move
 from autoscaler.core.observation import DeploymentSeen, Missing, MissingReason, Observation, PoolSeen, ReplicaSample
@@ -25,7 +26,7 @@ from autoscaler.core.signals import ModelSignals, read_signals
 from autoscaler.core.situation import Situation, needing
 from autoscaler.core.spanning import SlotOption, slot_options
 from autoscaler.core.spec import FleetSpec, ModelSpec, PoolSpec
-from autoscaler.core.state import ModelState, State
+from autoscaler.core.state import Evacuation, ModelState, State
 from vgpu.core.inventory import Inventory
 
 
@@ -44,6 +45,7 @@ class _Tick:
     specs: Mapping[str, PoolSpec]
     """By pool."""
     homes: Homes
+    leaving: Leaving
     now_s: float
 
     def pools_of(self, model: ModelSpec) -> tuple[PoolSpec, ...]:
@@ -58,22 +60,27 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
     ]
     shared = markets.shared(spec, drafts, tick.cards, now_s)
     drafts = [_yielding(draft, shared, now_s) for draft in drafts]
-    pools = {name: read for name, read in tick.pools.items() if isinstance(read, PoolSeen)}
-    bound = {name: sum(worker.node is not None for worker in pool.live) for name, pool in pools.items()}
+    gone = tick.leaving.nodes | {None}
+    bound = {name: sum(worker.node not in gone for worker in pool.live) for name, pool in tick.leaving.pools.items()}
     # Of equal priority the one that lacks most chooses first.
     urgent = sorted(drafts, key=lambda draft: (-draft.spec.priority, -draft.claim.gain(draft.current)))
     wants = [_want(tick, draft, shared) for draft in urgent]
     placement = place_models(wants, bound, inventory, tick.cards, tick.homes.vacant)
-    decisions = {draft.spec.name: _decision(tick, draft, placement.grants[draft.spec.name]) for draft in drafts}
+    grants = placement.grants
+    made = {draft.spec.name: _decision(tick, draft, grants[draft.spec.name]) for draft in drafts}
+    decisions = {name: decision for name, (decision, _) in made.items()}
     deployments = {name: read for name, read in tick.deployments.items() if isinstance(read, DeploymentSeen)}
     undecided = [read for name, read in tick.deployments.items() if isinstance(read, Missing) and name not in decisions]
     absent = frozenset(read.name for read in undecided if read.reason is MissingReason.NOT_SEEN)
-    fleet = actions.Fleet(spec=spec, decisions=decisions, deployments=deployments, pools=pools, absent=absent)
+    pools, closing = vacated(tick.leaving, spec, deployments, absent)
+    fleet = actions.Fleet(
+        spec=spec, decisions=decisions, deployments=deployments, pools=pools, absent=absent, closing=closing
+    )
     planned, surplus = actions.plan_actions(fleet, placement.nodes, state.surplus_since_s, now_s)
     posted = {action.model: action.count for action in planned if isinstance(action, SetReplicas)}
     models = {
-        draft.spec.name: _remember(tick, draft, decisions[draft.spec.name], posted.get(draft.spec.name))
-        for draft in drafts
+        name: _remember(tick, draft, grants[name], made[name][1], posted.get(name))
+        for name, draft in ((draft.spec.name, draft) for draft in drafts)
     }
     plan = Plan(
         at_s=now_s,
@@ -106,7 +113,10 @@ def _yielding(draft: Draft, shared: Shares, now_s: float) -> Draft:
 def _look(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory, now_s: float) -> _Tick:
     max_age_s = spec.policy.max_age_s
     contention = measure(inventory, seen, spec.policy, now_s, state.usual)
+    pools = {pool.name: seen.pool(pool.name, now_s=now_s, max_age_s=max_age_s) for pool in spec.pools}
+    leaving = Leaving.of(inventory, seen.pools, pools)
     workers = frozenset(worker.pod for pool in seen.pools for worker in pool.live) - seen.lived_in
+    workers -= leaving.workers.keys()
     taken = frozenset(sample.slot_id for sample in seen.replicas if sample.slot_id)
     samples: dict[str, list[ReplicaSample]] = {}
     for sample in seen.replicas:
@@ -117,10 +127,11 @@ def _look(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory
         contention=contention,
         cards=Cards.of(inventory, contention, workers, taken),
         deployments=seen.deployments_of((m.name for m in spec.models), now_s=now_s, max_age_s=max_age_s),
-        pools={pool.name: seen.pool(pool.name, now_s=now_s, max_age_s=max_age_s) for pool in spec.pools},
+        pools=pools,
         samples=samples,
         specs={pool.name: pool for pool in spec.pools},
-        homes=Homes.of(spec, seen, inventory),
+        homes=Homes.of(spec, seen, inventory, leaving.workers),
+        leaving=leaving,
         now_s=now_s,
     )
 
@@ -131,7 +142,8 @@ def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> Draft | No
     if isinstance(deployment, Missing):
         return None if known is None else _unreadable(tick, spec, known)
     state = known or ModelState.start(spec, deployment.target, tick.now_s)
-    reset = _reset_step(deployment, state)
+    reset = foreign.reset_step(deployment, state)
+    decided, state = state.decided, tick.leaving.noticed(spec, deployment, state, tick.now_s)
     state = state.with_target(deployment, tick.now_s).with_deployment(deployment, fleet.guardrails, tick.now_s)
     state, lives = tick.homes.settled(spec, deployment, state, known, tick.now_s)
     state, signals, fresh = _signals(tick, spec, state)
@@ -146,12 +158,13 @@ def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> Draft | No
     wanted = _wanted(situation, recommendations)
     steps = (*reset, wanted, *guardrails.apply(situation, wanted.after))
     moved, moving = move(situation, steps[-1].after, tick.cards, tuple(placed.values()), tick.specs[spec.pool].profile)
-    steps = (*steps, *(step for step in (moving, _foreign_step(situation, deployment, steps[-1].after)) if step))
+    steps = (*steps, *(step for step in (moving, foreign.step(situation, deployment, steps[-1].after)) if step))
     claimed = claim(spec, moved, signals, situation.need if wanted.after else None, steps[-1].after, tick.now_s)
-    return Draft(
+    draft = Draft(
         spec=spec,
         current=state.desired,
         count=steps[-1].after,
+        decided=decided,
         state=moved,
         steps=steps,
         claim=claimed if claimed.floor == situation.floor else replace(claimed, floor=situation.floor),
@@ -163,6 +176,7 @@ def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> Draft | No
         types=situation.types,
         lives=lives,
     )
+    return tick.leaving.marked(draft, deployment)
 
 
 def _unreadable(tick: _Tick, spec: ModelSpec, state: ModelState) -> Draft:
@@ -175,6 +189,7 @@ def _unreadable(tick: _Tick, spec: ModelSpec, state: ModelState) -> Draft:
         spec=spec,
         current=state.desired,
         count=state.desired,
+        decided=state.decided,
         state=state,
         steps=(held,),
         claim=claimed,
@@ -196,23 +211,6 @@ def _signals(
     return state, signals, fresh
 
 
-def _reset_step(deployment: DeploymentSeen, state: ModelState) -> tuple[Step, ...]:
-    """Notice a target that somebody else changed: a redeploy resets it, for one, and Serve says nothing of it."""
-    if state.posted is None or deployment.at_s <= state.posted_s or deployment.target == state.posted:
-        return ()
-    return (Step(stage=Stage.SEEN, before=deployment.target, after=state.posted, reason=Reason.TARGET_RESET),)
-
-
-def _foreign_step(situation: Situation, deployment: DeploymentSeen, count: int) -> Step | None:
-    """Leave the target, within the bounds, to whoever sets it again and again; not while clients suffer from it."""
-    until_s, now_s, spec = situation.state.yields_until_s, situation.now_s, situation.spec
-    if until_s is None or now_s >= until_s or situation.too_slow or situation.refusing:
-        return None
-    theirs = min(max(deployment.target, situation.floor), spec.max_replicas)
-    why = numbers(left_s=until_s - now_s)
-    return Step(stage=Stage.GUARDRAIL, before=count, after=theirs, reason=Reason.FOREIGN_WRITER, numbers=why)
-
-
 def _wanted(situation: Situation, recommendations: tuple[Recommendation, ...]) -> Step:
     """The winning recommendation as the first step; without any, a hold."""
     current = situation.current
@@ -226,9 +224,10 @@ def _wanted(situation: Situation, recommendations: tuple[Recommendation, ...]) -
 
 
 def _want(tick: _Tick, draft: Draft, shared: Shares) -> Want:
-    lives, leaving = draft.lives, set[str]()
+    lives, going = draft.lives, set[str]()
     if draft.types:
-        leaving.update(_victims(tick, draft, draft.count)[: max(0, draft.state.running - draft.count)])
+        running = draft.state.running - len(draft.leaving)
+        going.update(_victims(tick, draft, draft.count)[: max(0, running - draft.count)])
     return Want(
         model=draft.spec.name,
         pool=draft.spec.pool,
@@ -241,14 +240,16 @@ def _want(tick: _Tick, draft: Draft, shared: Shares) -> Want:
         placed=tuple(draft.placed.values()),
         least_gain_ratio=tick.spec.policy.least_gain_ratio,
         types=draft.types,
-        lives=Counter(pool for replica_id, pool in lives.items() if replica_id not in leaving),
+        lives=Counter(pool for replica_id, pool in lives.items() if replica_id not in going),
         meant=draft.state.spread,
         shunned=frozenset(pool for pool, until_s in draft.state.shunned.items() if until_s > tick.now_s),
         room={pool: max(0, change) for pool, change in shared.changes.get(draft.spec.name, {}).items()},
+        leaving=len(draft.leaving),
     )
 
 
-def _decision(tick: _Tick, draft: Draft, grant: Grant) -> Decision:
+def _decision(tick: _Tick, draft: Draft, grant: Grant) -> tuple[Decision, Evacuation | None]:
+    """The decision, and what it is for replicas on leaving nodes."""
     steps = draft.steps
     if grant.reason is not None:
         unplaced = numbers(unplaced=grant.unplaced)
@@ -257,7 +258,7 @@ def _decision(tick: _Tick, draft: Draft, grant: Grant) -> Decision:
         )
     made = Decision(
         model=draft.spec.name,
-        current=draft.current,
+        current=draft.decided,
         count=grant.count,
         steps=steps,
         recommendations=draft.recommendations,
@@ -267,12 +268,13 @@ def _decision(tick: _Tick, draft: Draft, grant: Grant) -> Decision:
         victims=_victims(tick, draft, grant.count),
         spread=grant.spread,
     )
-    return waking.foretold(made, draft.spec, draft.state, tick.now_s)
+    made, evacuation = tick.leaving.decided(draft, grant, made, tick.now_s)
+    return waking.foretold(made, draft.spec, draft.state, tick.now_s), evacuation
 
 
 def _victims(tick: _Tick, draft: Draft, count: int) -> tuple[str, ...]:
     """Whom to let go first; said only when somebody goes and everybody can be seen."""
-    running = len(draft.state.running_ids)
+    running = draft.state.running - len(draft.leaving)
     if count >= running or len(draft.placed) < running:
         return ()
     if draft.types:
@@ -280,11 +282,13 @@ def _victims(tick: _Tick, draft: Draft, count: int) -> tuple[str, ...]:
     return () if draft.demand is None else expendable(tick.cards, draft.here, draft.placed)
 
 
-def _remember(tick: _Tick, draft: Draft, decision: Decision, posted: int | None) -> ModelState:
+def _remember(tick: _Tick, draft: Draft, grant: Grant, evacuation: Evacuation | None, posted: int | None) -> ModelState:
     """The model's memory after this tick; an action counts as done, and the next tick sees whether it was."""
-    state = draft.state.with_desired(decision.count, tick.now_s)
-    if decision.spread or not decision.count:
-        state = replace(state, spread=dict(decision.spread)) if draft.types else state
+    state = draft.state.with_desired(grant.count, tick.now_s)
+    if evacuation is not None:
+        state = replace(state, evacuation=evacuation)
+    if grant.spread or not grant.count:
+        state = replace(state, spread=dict(grant.spread)) if draft.types else state
     deployment = tick.deployments[draft.spec.name]
     if isinstance(deployment, Missing):
         return state if posted is None else replace(state, posted=posted, posted_s=tick.now_s)

@@ -53,6 +53,7 @@ class Reason(StrEnum):
     MOVE_INTERFERENCE = "move_interference"
     MOVING = "moving"
     MOVE_FOR_OTHERS = "move_for_others"
+    NODE_LEAVING = "node_leaving"
     WOKEN = "woken"
     IDLE = "idle"
     ASLEEP = "asleep"
@@ -127,6 +128,10 @@ class Decision:
     """Seconds until a replica is expected, of a model that has none; None before any start was measured."""
     spread: tuple[tuple[str, int], ...] = field(default=(), metadata=SPARSE)
     """Of a model on several slot types: how many of the replicas are for each pool."""
+    leaving: tuple[str, ...] = field(default=(), metadata=SPARSE)
+    """Its running replicas on nodes that will be taken away, by id, those that go first first."""
+    released: int = field(default=0, metadata=SPARSE)
+    """So many of them go now: their successors run."""
 
     @property
     def held(self) -> bool:
@@ -275,6 +280,10 @@ _PHRASES = {
     ),
     Reason.MOVING: "a move under way kept {after}",
     Reason.MOVE_FOR_OTHERS: "a move to another slot type, for a model that lacks this one, made it {after} for a while",
+    Reason.NODE_LEAVING: (
+        "nodes that leave made it {after} ({on_leaving:.0f} on them, of which {successors_running:.0f} have a "
+        "successor that runs and {short:.0f} find no slot)"
+    ),
     Reason.YIELDED: "one was yielded to a model that lacks more, which left {after}",
     Reason.WOKEN: "a request wanted {after} ({unanswered:.0f} found no replica in {over_s:.0f} s)",
     Reason.IDLE: "idleness wanted {after} (no request for {quiet_s:.0f} s, {idle_s:.0f} s allow it)",

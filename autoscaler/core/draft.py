@@ -19,13 +19,15 @@ class Draft:
     spec: ModelSpec
     current: int
     count: int
+    decided: int
+    """Decided last, with those that were to stay only until their successors run."""
     state: ModelState
     steps: tuple[Step, ...]
     claim: Claim
     recommendations: tuple[Recommendation, ...] = ()
     signals: ModelSignals | None = None
     placed: Mapping[str, str | None] = field(default_factory=dict)
-    """Running replicas that could be read, and their slots."""
+    """Running replicas that could be read and are on nodes that stay, and their slots."""
     demand: Demand | None = None
     here: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """By card: what each of its replicas there adds, once that is known."""
@@ -35,3 +37,7 @@ class Draft:
     """Of such a model: its running replicas and their pools."""
     yields_in: frozenset[str] = frozenset()
     """Pools in which others wait for what it gives up."""
+    leaving: Mapping[str, str] = field(default_factory=dict)
+    """Its running replicas on nodes that will be taken away, in the order in which they should go, and their pools."""
+    staying: int = 0
+    """Where there are such: its running replicas elsewhere, without those that are to go too."""

@@ -67,12 +67,13 @@ def _alone(mine: Sequence[Draft], free: int) -> dict[str, int]:
 
 
 def _offer(draft: Draft) -> Claim:
-    """The draft's claim; while anything of it is unread it gives nothing away."""
-    return replace(draft.claim, floor=draft.current) if _is_unread(draft) else draft.claim
+    """The draft's claim; a model that keeps all it has gives nothing away."""
+    return replace(draft.claim, floor=draft.current) if _keeps_all(draft) else draft.claim
 
 
-def _is_unread(draft: Draft) -> bool:
-    return draft.signals is None or bool(draft.signals.gaps)
+def _keeps_all(draft: Draft) -> bool:
+    """Whether anything of it is unread, or it waits for slots itself since nodes leave."""
+    return draft.signals is None or bool(draft.signals.gaps) or bool(draft.leaving)
 
 
 class _Joined:
@@ -98,7 +99,7 @@ class _Joined:
         self._useful: dict[str, Mapping[str, int]] = {}
         self._spare: Counter[str] = Counter()
         """By model on several slot types: useful slots of pools that are large enough, beyond what anybody needs."""
-        self._unread = {name for name, draft in drafts.items() if _is_unread(draft)}
+        self._keeping = {name for name, draft in drafts.items() if _keeps_all(draft)}
         self._hopes: Counter[str] = Counter()
         """By model on several slot types: replicas that it has got, or will find, in another pool."""
         self._given: Counter[str] = Counter()
@@ -176,7 +177,7 @@ class _Joined:
             return
         for name in sorted(self._spare, key=lambda name: (-self._spare[name], name)):
             claim = self._claims[name]
-            if given.get(name) != claim.count or not self._runs[name][pool] or name in self._unread:
+            if given.get(name) != claim.count or not self._runs[name][pool] or name in self._keeping:
                 continue
             if self._beyond_need(name) > 0:
                 given[name] -= 1
@@ -203,7 +204,7 @@ class _Joined:
         pool has a slot for it: what comes elsewhere has to run first. Between equals a slot that nobody can spare would
         only go to and fro, for it lacks again as soon as it has given.
         """
-        if name in self._unread:
+        if name in self._keeping:
             return 0
         draft, runs = self._drafts[name], self._runs[name]
         beyond = self._beyond_need(name)

@@ -41,6 +41,8 @@ def move(
     """Begin, go on with or end a move; a step while the count is one higher for it."""
     state, now_s = situation.state, situation.now_s
     moving = state.moving
+    if state.evacuation is not None:  # it moves anyway
+        return (state if moving.since_s is None else replace(state, moving=Moving(ended_s=now_s))), None
     if moving.base is not None and moving.since_s is not None:
         arrived = state.running > moving.base
         # A guardrail that holds the count holds the successor with it, which is no reason to end the move.

@@ -17,7 +17,7 @@ from autoscaler.core.contention import Contention
 from autoscaler.core.decision import Reason
 from autoscaler.core.service import Demand
 from autoscaler.core.spanning import SlotOption
-from vgpu.core import packing
+from vgpu.core import packing, seats
 from vgpu.core.inventory import Inventory
 from vgpu.core.packing import Packer
 from vgpu.core.share import SchedulerPolicy
@@ -52,12 +52,19 @@ class Want:
     room: Mapping[str, int] = field(default_factory=dict)
     """By pool that is short: growth up to this many comes before anybody's growth beyond."""
 
+    leaving: int = 0
+    """Running replicas on nodes that will be taken away. `count` is for nodes that stay, and these serve meanwhile."""
     shunned: frozenset[str] = frozenset()
     """Pools where replicas did not start."""
 
     @property
     def pools(self) -> tuple[str, ...]:
-        return tuple(each.pool for each in self.types) or (self.pool,)
+        return tuple(pool for pool, _ in self.profiles)
+
+    @property
+    def profiles(self) -> tuple[tuple[str, SlotType], ...]:
+        """By pool: its slot type."""
+        return tuple((each.pool, each.profile) for each in self.types) or ((self.pool, self.profile),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +77,9 @@ class Grant:
     reason: Reason | None = None
     blocked: tuple[tuple[str, packing.Blocked], ...] = ()
     spread: tuple[tuple[str, int], ...] = ()
-    """Of a model on several slot types: how many are for each pool."""
+    """Of a model on several slot types: how many are for each pool. Where some leave: of the `seats`."""
+    seats: int = 0
+    """Of a model of which some leave: how many have a place on nodes that stay; those that leave have theirs still."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +111,10 @@ def place_models(
     for want in known:
         if want.types:
             desk.seat(want)
+    if any(want.leaving for want in known):  # else it is what `firm` says, and nobody's successor takes its worker
+        for want in known:
+            desk.keep(want, min(want.count, want.firm - want.leaving))
+        desk.succeed([want for want in known if want.leaving])
     for want in known:
         desk.keep(want, min(want.count, want.firm))
     for want in known:
@@ -147,6 +160,28 @@ class _Desk:
         else:
             self._serve(want, upto, even_saturated=True)
 
+    def succeed(self, wants: Sequence[Want]) -> None:
+        """Place successors of models on several slot types, each where as many of all the others still find a place:
+        who has a choice must not take what is somebody's only one."""
+        demands = {want.model: max(0, min(want.count, want.firm) - self._count(want)) for want in wants}
+        for want in [want for want in wants if want.types]:
+            while demands[want.model]:
+                left = {pool: self.stock.left(pool, profile) for each in wants for pool, profile in each.profiles}
+                short = _short(wants, demands, left)
+                demands[want.model] -= 1
+                harmless = {
+                    pool
+                    for pool in want.pools
+                    if left[pool] and _short(wants, demands, {**left, pool: left[pool] - 1}) <= short
+                }
+                count = self._count(want)
+                self.choosers[want.model].keep(count + 1, self.stock, harmless)
+                if self._count(want) == count:
+                    break
+
+    def _count(self, want: Want) -> int:
+        return self.choosers[want.model].by_pool.total() if want.types else self.placed[want.model]
+
     def grow(self, want: Want, upto: int, *, within_room: bool = False) -> None:
         """Raise the model to `upto` placed replicas where one more helps."""
         if want.types:
@@ -185,19 +220,24 @@ class _Desk:
 
     def grant(self, want: Want) -> Grant:
         chooser = self.choosers.get(want.model)
-        placed = self.placed[want.model] if chooser is None else chooser.by_pool.total()
-        count = want.count if placed >= want.count else max(placed, min(want.count, want.firm))
-        spread = () if chooser is None else chooser.spread(count)
+        placed = self._count(want)
+        count = want.count if placed >= want.count else min(want.count, max(placed + want.leaving, want.firm))
+        seats = placed if want.leaving else 0
+        spread = () if chooser is None else chooser.spread(seats if want.leaving else count)
         if placed >= want.count:
-            return Grant(model=want.model, count=count, spread=spread)
-        profiles = [each.profile for each in want.types] or [want.profile]
+            return Grant(model=want.model, count=count, spread=spread, seats=seats)
+        blocked = self.blocked[want.model] if chooser is None else chooser.blocked(self.stock)
+        if placed + want.leaving >= want.count:
+            return Grant(model=want.model, count=count, blocked=blocked, spread=spread, seats=seats)
+        is_free = any(self.stock.packer.free_count(profile) for _, profile in want.profiles)
         return Grant(
             model=want.model,
             count=count,
-            unplaced=want.count - placed,
-            reason=Reason.SATURATED if any(map(self.stock.packer.free_count, profiles)) else Reason.NO_SLOTS,
-            blocked=self.blocked[want.model] if chooser is None else chooser.blocked(self.stock),
+            unplaced=want.count - placed - want.leaving,
+            reason=Reason.SATURATED if is_free else Reason.NO_SLOTS,
+            blocked=blocked,
             spread=spread,
+            seats=seats,
         )
 
 
@@ -209,6 +249,12 @@ def _unread(want: Want) -> Grant:
         reason=Reason.WORKERS_UNREADABLE if kept < want.count else None,
         spread=tuple(sorted(want.meant.items())) if sum(want.meant.values()) == kept else (),
     )
+
+
+def _short(wants: Sequence[Want], demands: Mapping[str, int], left: Mapping[str, int]) -> int:
+    """How many of these find no place at the best."""
+    asked = [seats.Demand(name=each.model, count=demands[each.model], slot_types=each.pools) for each in wants]
+    return sum(seats.seat(asked, left).values())
 
 
 def _accept_all(_gpu: str) -> bool:

@@ -17,7 +17,7 @@ from autoscaler.core.service import Demand
 from autoscaler.core.signals import ModelSignals, Signal
 from autoscaler.core.spanning import SlotOption
 from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings, PoolSpec
-from autoscaler.core.state import ModelState
+from autoscaler.core.state import Evacuation, ModelState
 
 # By Little's law a replica that holds half a request on average is empty at least half of the time; with nothing in its
 # queue as well, waiting is not what makes it slow. One twentieth of a waiting request is what scrapes catch by chance.
@@ -148,7 +148,8 @@ def needing(
         return replace(situation, state=replace(situation.state, learned=learned))
     arrivals = last_arrivals(news if len(news) == len(fresh) else ())
     learned = learned.with_arrivals(arrivals)
-    demand, reached = _reached(situation, learned, cards, pools[0], [replica.slot_id for replica in fresh])
+    placed = _lasting(fresh, situation.state.evacuation, is_room=any(cards.free.get(pool.profile) for pool in pools))
+    demand, reached = _reached(situation, learned, cards, pools[0], placed)
     bears = law.bearable(spec, policy, demand, reached, variation=learned.variation, trim=learned.trim)
     horizon_s = (learned.slowest_start_s or policy.cold_start_s) + policy.window_s / 2
     is_heard = isinstance(signals.unanswered_per_s, Signal)  # an ingress that went silent after a leap leaps no more
@@ -170,6 +171,16 @@ def needing(
     return replace(
         situation, state=replace(situation.state, learned=learned), need=needed, demand=demand, here=reached.here
     )
+
+
+def _lasting(fresh: Sequence[FreshReplica], evacuation: Evacuation | None, *, is_room: bool) -> list[str | None]:
+    """The slots of the replicas on nodes that stay: what the others do their successors will have to do. All where
+    there is neither such a replica nor room for one: then nothing is known but what those that leave do."""
+    if evacuation is not None:
+        staying = [replica.slot_id for replica in fresh if replica.replica_id not in evacuation.replicas]
+        if staying or is_room:
+            return staying
+    return [replica.slot_id for replica in fresh]
 
 
 def _typed(

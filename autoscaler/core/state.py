@@ -44,6 +44,20 @@ class Moving:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evacuation:
+    """A model's running replicas on nodes that will be taken away, and what was decided for them last."""
+
+    replicas: frozenset[str]
+    """By id."""
+    seats: int
+    """Replicas meant for nodes that stay."""
+    count: int
+    """All, those included that stay only until their successors run."""
+    promised: int | None = None
+    """The replicas wanted when the last of the nodes was cordoned; None before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelState:
     """The memory of one model."""
 
@@ -74,6 +88,8 @@ class ModelState:
     yields_until_s: float | None = None
     """Until then another writer has the model's target."""
     moving: Moving = field(default_factory=Moving)
+    evacuation: Evacuation | None = None
+    """None while none of its replicas is on a node that will be taken away."""
     learned: Learned = field(default_factory=Learned)
     boards: Mapping[str, Service] = field(default_factory=dict)
     """By board, of a model on several slot types: what a batch costs there."""
@@ -103,9 +119,18 @@ class ModelState:
         return len(self.running_ids)
 
     @property
+    def decided(self) -> int:
+        """All replicas decided on last: `desired`, and those that stay only until their successors run."""
+        return self.desired if self.evacuation is None else self.evacuation.count
+
+    @property
     def pending(self) -> int:
         """Replicas decided on that do not run yet: capacity on its way."""
-        return max(0, self.desired - self.running)
+        awaited = max(0, self.desired - self.running)
+        if self.evacuation is None:
+            return awaited
+        staying = sum(replica_id not in self.evacuation.replicas for replica_id in self.running_ids)
+        return max(awaited, self.evacuation.seats - staying)
 
     def with_deployment(self, seen: DeploymentSeen, settings: GuardrailSettings, now_s: float) -> "ModelState":
         """Take in which replicas run; notice progress, and when pending ones have had their time."""

@@ -4,6 +4,7 @@ Spans begin at `from_s` and end before `to_s`. `share` of the replicas or slots 
 seed, so that a fault stays with whom it befell.
 """
 
+import math
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -87,6 +88,24 @@ class PodsNeverStart(Span):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodesLeave(Span):
+    """The nodes of `of_slots` are said to leave, and cordoned, until the span ends. From `gone_s` on they are gone, and
+    whatever still runs on them is lost; with no such time the word is taken back."""
+
+    of_slots: tuple[int, ...]
+    gone_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        super(NodesLeave, self).__post_init__()
+        if self.gone_s < self.from_s:
+            raise ValueError(f"gone_s is {self.gone_s}; nodes are gone at from_s, {self.from_s}, or later")
+
+    def takes(self, at_s: float) -> bool:
+        """Whether the nodes are gone at `at_s`."""
+        return self.covers(at_s) and self.gone_s <= at_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetReset(Moment):
     """A redeploy resets Ray Serve's target of `model`, of every model where that is None."""
 
@@ -121,6 +140,7 @@ Fault = (
     | SlotReadingsMissing
     | WorkerKilled
     | PodsNeverStart
+    | NodesLeave
     | TargetReset
     | ForeignWrite
     | AutoscalerRestart

@@ -16,7 +16,7 @@ from autoscaler.core.decision import Action, DrainWorkers, SetReplicas, SetWorke
 from autoscaler.core.observation import ReplicaState
 from autoscaler.sim.deployments import Deployment, Replica, waiting
 from autoscaler.sim.engine import Engine
-from autoscaler.sim.faults import PodsNeverStart
+from autoscaler.sim.faults import NodesLeave, PodsNeverStart
 from autoscaler.sim.pods import Pool, Worker
 from autoscaler.sim.world import World
 from vgpu.core.inventory import Inventory
@@ -37,10 +37,12 @@ class Fleet:
         seed: int,
         drain_s: float = DRAIN_S,
         never_start: Sequence[PodsNeverStart] = (),
+        leaves: Sequence[NodesLeave] = (),
     ) -> None:
         self.world = world
         self.pools = tuple(
-            Pool(world, engine, place=place, seed=seed, never_start=never_start) for place in range(len(world.groups))
+            Pool(world, engine, place=place, seed=seed, never_start=never_start, leaves=leaves)
+            for place in range(len(world.groups))
         )
         numbers = count(1)
         self.deployments = tuple(
@@ -130,6 +132,7 @@ class Fleet:
         """Make true whatever is due at `now_s`."""
         self._now_s = now_s
         for pool in self.pools:
+            self._lose(pool.take_away(now_s))
             pool.step(now_s)
         for deployment in self.deployments:
             deployment.step(now_s)

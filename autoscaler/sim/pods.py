@@ -12,7 +12,7 @@ import numpy as np
 
 from autoscaler.config import pool_name
 from autoscaler.sim.engine import Engine
-from autoscaler.sim.faults import PodsNeverStart
+from autoscaler.sim.faults import NodesLeave, PodsNeverStart
 from autoscaler.sim.world import World
 from vgpu.core.inventory import Gpu, Inventory, Node, Slot
 
@@ -55,7 +55,14 @@ class Pool:
     """The worker pods of one slot type of a world."""
 
     def __init__(
-        self, world: World, engine: Engine, *, place: int = 0, seed: int, never_start: Sequence[PodsNeverStart] = ()
+        self,
+        world: World,
+        engine: Engine,
+        *,
+        place: int = 0,
+        seed: int,
+        never_start: Sequence[PodsNeverStart] = (),
+        leaves: Sequence[NodesLeave] = (),
     ) -> None:
         """`place` is that of the pool's cards in `world.groups`."""
         self.profile = world.groups[place].profile
@@ -77,6 +84,13 @@ class Pool:
         self._made = 0
         self._slot_seconds = 0.0
         self._inventory: Inventory | None = None
+        self._leaves = leaves
+        self._turns_s = sorted({at_s for each in leaves for at_s in (each.from_s, each.gone_s, each.to_s)})
+        """When a node begins to leave, is gone or is back: those times that are still to come."""
+        self._leaving: frozenset[int] = frozenset()
+        """Slots of nodes that leave or are gone."""
+        self._gone: frozenset[int] = frozenset()
+        self.take_away(0.0)
 
     @property
     def live(self) -> list[Worker]:
@@ -84,8 +98,8 @@ class Pool:
 
     @property
     def free_count(self) -> int:
-        """Slots that nobody holds."""
-        return len(self._free)
+        """Slots that a worker could get."""
+        return len(self._open)
 
     def resize(
         self, count: int, *, preferred_nodes: Sequence[str], victims: Sequence[str], now_s: float
@@ -123,6 +137,20 @@ class Pool:
         self.changes += 1
         return lost
 
+    def take_away(self, now_s: float) -> list[Worker]:
+        """Take in which nodes leave and which are gone; the workers that are lost with them."""
+        if not self._turns_s or self._turns_s[0] > now_s:
+            return []
+        self._turns_s = [at_s for at_s in self._turns_s if at_s > now_s]
+        self._leaving = _slots_of(each for each in self._leaves if each.covers(now_s))
+        self._gone = _slots_of(each for each in self._leaves if each.takes(now_s))
+        self._inventory = None
+        self.changes += 1
+        lost = [worker for worker in self.live if worker.slot in self._gone]
+        for worker in lost:
+            worker.ready, worker.gone_s = False, now_s
+        return lost
+
     def start_ready(self, count: int) -> list[Worker]:
         """The workers that run when the simulation begins, in random slots."""
         self.wanted = count
@@ -143,6 +171,7 @@ class Pool:
 
     def wakes_s(self) -> Iterable[float]:
         """When something is due next, of each worker that waits for something."""
+        yield from self._turns_s[:1]
         for worker in self.workers:
             if worker.deleting:
                 yield worker.gone_s
@@ -166,7 +195,14 @@ class Pool:
         world, name = self._world, self._world.node_name(slot)
         gpu = Gpu(uuid=world.gpu_uuid(slot), framebuffer_mib=self.profile.board_framebuffer_mib, policy=world.policy)
         there = Slot(node=name, index=0, profile=self.profile, gpu=gpu, holder=holder)
-        return Node(name=name, ready=True, schedulable=True, slots=(there,))
+        is_there, leaves = slot not in self._gone, slot in self._leaving
+        slots = (there,) if is_there else ()
+        return Node(name=name, ready=is_there, schedulable=not leaves, slots=slots, leaving=leaves)
+
+    @property
+    def _open(self) -> list[int]:
+        """Slots that nobody holds, on nodes that take pods."""
+        return [slot for slot in self._free if slot not in self._leaving] if self._leaving else self._free
 
     def _create(self, now_s: float) -> None:
         """Create missing pods and give every pod without a slot one, as long as there are any."""
@@ -175,12 +211,12 @@ class Pool:
             self.workers.append(Worker(pod=f"{NAMESPACE}/{self.name}-{self._made:04d}", worker_s=math.inf))
             self.changes += 1
         for worker in self.workers:
-            if worker.slot is None and not worker.deleting and self._free:
-                self._bind(worker, now_s)
+            if worker.slot is None and not worker.deleting and (free := self._open):
+                self._bind(worker, free, now_s)
 
-    def _bind(self, worker: Worker, now_s: float) -> None:
-        preferred = [slot for node in self._preferred if (slot := self._slot_of_node.get(node)) in self._free]
-        slot = preferred[0] if preferred else self._free[int(self._rng.integers(len(self._free)))]
+    def _bind(self, worker: Worker, free: list[int], now_s: float) -> None:
+        preferred = [slot for node in self._preferred if (slot := self._slot_of_node.get(node)) in free]
+        slot = preferred[0] if preferred else free[int(self._rng.integers(len(free)))]
         self._free.remove(slot)
         # A worker does not know yet which model it will hold: the slowest model's worker stands for all.
         cold_start = max((model.cold_start for model in self._world.models), key=lambda each: each.worker_s)
@@ -202,6 +238,10 @@ class Pool:
         self._free.append(worker.slot)
         self._free.sort()
         self._inventory = None
+
+
+def _slots_of(leaves: Iterable[NodesLeave]) -> frozenset[int]:
+    return frozenset(slot for each in leaves for slot in each.of_slots)
 
 
 def lognormal(rng: np.random.Generator, mean: float, spread_ratio: float) -> float:

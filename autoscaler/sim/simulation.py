@@ -16,7 +16,15 @@ from autoscaler.core.decision import SetWorkers
 from autoscaler.core.observation import ReplicaState
 from autoscaler.sim.controller import Controller, View, spec_of
 from autoscaler.sim.engine import WINDOW_S, Engine, fine_quantile_s
-from autoscaler.sim.faults import AutoscalerRestart, Fault, ForeignWrite, PodsNeverStart, TargetReset, WorkerKilled
+from autoscaler.sim.faults import (
+    AutoscalerRestart,
+    Fault,
+    ForeignWrite,
+    NodesLeave,
+    PodsNeverStart,
+    TargetReset,
+    WorkerKilled,
+)
 from autoscaler.sim.fleet import Fleet
 from autoscaler.sim.observe import Observer, edges_of
 from autoscaler.sim.world import MS_PER_S, World
@@ -115,7 +123,8 @@ def run(  # noqa: PLR0913 - the whole of an experiment, named one by one
     within_span = {name: times[: np.searchsorted(times, span_s)] for name, times in arrivals.items()}
     engine = Engine(world, within_span, seed=seed, edges_s=edges_of(world))
     never_start = [fault for fault in faults if isinstance(fault, PodsNeverStart)]
-    fleet = Fleet(world, engine, seed=seed, never_start=never_start)
+    leaves = [fault for fault in faults if isinstance(fault, NodesLeave)]
+    fleet = Fleet(world, engine, seed=seed, never_start=never_start, leaves=leaves)
     clock = _Run(world, engine, fleet, controller, Observer(fleet, engine, faults=faults, seed=seed))
     clock.expect(faults)
     ends_s = [*(WINDOW_S * index for index in range(math.ceil(span_s / WINDOW_S))), span_s]

@@ -6,6 +6,7 @@ for: alternatives, of which taking one takes from all (`packing.Packer`).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -57,9 +58,7 @@ def cut(
         offer = ledger.offers[node.name]
         free = ledger.free_units(node.name) if not ledger.refusal(node.name) else (0,) * len(offer.gpus)
         slots = _slots(offer, policy, sorted(holds.get(node.name, ()), key=itemgetter(0)), free, sizes)
-        found.append(
-            Node(name=node.name, ready=node.ready, schedulable=node.schedulable, labels=node.labels, slots=slots)
-        )
+        found.append(replace(node, slots=slots))
     return found, problems
 
 

@@ -6,7 +6,7 @@ were listed does not matter, because they are kept sorted by name.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from vgpu.core.profile import Profile
@@ -73,6 +73,8 @@ class Node:
     schedulable: bool
     labels: tuple[tuple[str, str], ...] = ()
     slots: tuple[Slot, ...] = ()
+    leaving: bool = field(default=False, metadata={"sparse": True})  # left out of JSON while it is not
+    """It will be taken away: its slots take nothing new, and what holds them moves while it can."""
 
     def __post_init__(self) -> None:
         for index, slot in enumerate(self.slots):
@@ -81,7 +83,7 @@ class Node:
 
     @property
     def usable(self) -> bool:
-        return self.ready and self.schedulable
+        return self.ready and self.schedulable and not self.leaving
 
     @property
     def held(self) -> tuple[Slot, ...]:
@@ -114,7 +116,7 @@ class Inventory:
 
     @property
     def free_slots(self) -> tuple[Slot, ...]:
-        """Slots a new worker could get now: nobody holds them and their node is ready and not cordoned."""
+        """Slots a new worker could get now: nobody holds them, and their node is ready, not cordoned and stays."""
         return tuple(slot for node in self.nodes if node.usable for slot in node.free)
 
     def slots_by_id(self) -> dict[str, Slot]:

@@ -48,14 +48,18 @@ def parse_inventory(nodes: Iterable[Json], pods: Iterable[Json], sizes: Collecti
 
     A node's slots are its allocatable `nvidia.com/gpu` (its capacity, where allocatable is not given). A node that
     offers units of its cards has a slot for each part that a pod keeps, and for each that could be cut in one of the
-    `sizes`.
+    `sizes`. A node that was taken away has none, whatever its object still says.
     """
     problems: list[Problem] = []
     parsed: list[Node] = []
+    gone: list[Node] = []
     shared: list[tuple[Node, SchedulerPolicy, Json]] = []
     for node in sorted(nodes, key=lambda item: str(item["metadata"]["name"])):
         try:
-            if cuts.shares_by_units(node):
+            if _is_gone(node):
+                if cuts.shares_by_units(node) or _has_profile(node):
+                    gone.append(_bare(node))
+            elif cuts.shares_by_units(node):
                 labels = node["metadata"].get("labels") or {}
                 shared.append((_bare(node), _parse_policy(labels), node))
             elif (labelled := _parse_node(node)) is not None:
@@ -69,7 +73,14 @@ def parse_inventory(nodes: Iterable[Json], pods: Iterable[Json], sizes: Collecti
     cut_nodes, uncut = cuts.cut(shared, bound, sizes) if shared else ([], [])
     problems += [Problem(kind=kind, name=name, message=message) for kind, name, message in uncut]
     cut_once, repeated = _without_repeated_cards(held, cut_nodes)
-    return Parsed(inventory=Inventory(nodes=(*held, *cut_once)), problems=(*problems, *doubted, *unheld, *repeated))
+    return Parsed(
+        inventory=Inventory(nodes=(*held, *cut_once, *gone)), problems=(*problems, *doubted, *unheld, *repeated)
+    )
+
+
+def is_awake(node: Json) -> bool:
+    """Whether what runs on a node can be asked anything: it is ready, and its machine was not taken away."""
+    return names.ANNOTATION_ASLEEP not in _annotations(node) and _is_ready(node)
 
 
 def slots_requested(pod: Json) -> int:
@@ -121,13 +132,34 @@ def _bare(node: Json) -> Node:
     labels: Mapping[str, str] = node["metadata"].get("labels") or {}
     return Node(
         name=str(node["metadata"]["name"]),
-        ready=any(
-            condition.get("type") == "Ready" and condition.get("status") == "True"
-            for condition in (node.get("status") or {}).get("conditions") or ()
-        ),
+        ready=_is_ready(node),
         schedulable=not (node.get("spec") or {}).get("unschedulable", False),
         labels=tuple((key, labels[key]) for key in _LABELS_READ if key in labels),
+        leaving=names.ANNOTATION_LEAVING in _annotations(node),
     )
+
+
+def _is_ready(node: Json) -> bool:
+    return any(
+        condition.get("type") == "Ready" and condition.get("status") == "True"
+        for condition in (node.get("status") or {}).get("conditions") or ()
+    )
+
+
+def _annotations(node: Json) -> Mapping[str, str]:
+    return node["metadata"].get("annotations") or {}
+
+
+def _is_gone(node: Json) -> bool:
+    """Whether its machine was taken away. Between the stop of a machine and the word `asleep` another guest may have
+    the card already."""
+    annotations = _annotations(node)
+    return names.ANNOTATION_ASLEEP in annotations or (names.ANNOTATION_LEAVING in annotations and not _is_ready(node))
+
+
+def _has_profile(node: Json) -> bool:
+    labels = node["metadata"].get("labels") or {}
+    return bool(labels.get(names.LABEL_PROFILE) or labels.get(names.LABEL_PROFILE_LEGACY))
 
 
 def _parse_profile_labels(labels: Mapping[str, str]) -> Profile | None:
@@ -153,17 +185,21 @@ def _parse_policy(labels: Mapping[str, str]) -> SchedulerPolicy:
 def _without_impossible_cards(nodes: list[Node]) -> tuple[tuple[Node, ...], list[Problem]]:
     """Drop the card label of nodes that cannot all lie on the card they name.
 
-    Their slots are real, for the kubelet reports them; only the statement which card they share is wrong.
+    Their slots are real, for the kubelet reports them; only the statement which card they share is wrong. The slots of
+    a node that is not ready are only remembered: beside ready nodes that leave no room for them there are none.
     """
     problems: list[Problem] = []
     on_card: dict[str, list[Slot]] = {}
     kept: list[Node] = []
-    for node in nodes:
+    for node in sorted(nodes, key=lambda node: not node.ready):
         if not node.slots or node.slots[0].gpu.uuid is None:
             kept.append(node)
             continue
         together = (*on_card.get(node.slots[0].gpu_key, ()), *node.slots)
-        if reason := overfull(together):
+        if (reason := overfull(together)) and not node.ready:
+            kept.append(replace(node, slots=()))
+            continue
+        if reason:
             message = f"{names.LABEL_PHYSICAL_GPU} cannot be right, the card is taken as unknown: {reason}"
             problems.append(Problem(kind="Node", name=node.name, message=message))
             kept.append(_on_unknown_card(node))
@@ -196,16 +232,7 @@ def _without_repeated_cards(known: Iterable[Node], cut_nodes: Iterable[Node]) ->
 def _on_unknown_card(node: Node) -> Node:
     card = node.slots[0].gpu
     unknown = Gpu(uuid=None, framebuffer_mib=card.framebuffer_mib, policy=card.policy)
-    return Node(
-        name=node.name,
-        ready=node.ready,
-        schedulable=node.schedulable,
-        labels=node.labels,
-        slots=tuple(
-            Slot(node=slot.node, index=slot.index, profile=slot.profile, gpu=unknown, holder=slot.holder)
-            for slot in node.slots
-        ),
-    )
+    return replace(node, slots=tuple(replace(slot, gpu=unknown) for slot in node.slots))
 
 
 def _holders(nodes: tuple[Node, ...], pods: Iterable[Json]) -> tuple[dict[str, str | None], list[Problem]]:
@@ -214,7 +241,8 @@ def _holders(nodes: tuple[Node, ...], pods: Iterable[Json]) -> tuple[dict[str, s
     Pods with a usable annotation come first, then by name, so that a pod without one never takes another's slot.
     """
     problems: list[Problem] = []
-    free = {node.name: [slot.slot_id for slot in node.slots] for node in nodes}
+    # What is bound to a node that is not ready, and whose slots are another guest's, does not run.
+    free = {node.name: [slot.slot_id for slot in node.slots] for node in nodes if node.slots or node.ready}
     holders: dict[str, str | None] = {}
     bound: list[tuple[str, int, list[str], str]] = []
     for pod in pods:

@@ -41,6 +41,7 @@ class Blocked(StrEnum):
 
     NOT_READY = "not_ready"
     CORDONED = "cordoned"
+    LEAVING = "leaving"
     NO_SLOTS_OF_TYPE = "no_slots_of_type"
     ALL_SLOTS_HELD = "all_slots_held"
     REFUSED = "refused"
@@ -119,10 +120,8 @@ def place(
 
 
 def _why_blocked(node: Node, need: Need, accept: Callable[[Slot], bool]) -> Blocked:
-    if not node.ready:
-        return Blocked.NOT_READY
-    if not node.schedulable:
-        return Blocked.CORDONED
+    if not node.usable:
+        return Blocked.NOT_READY if not node.ready else Blocked.LEAVING if node.leaving else Blocked.CORDONED
     fitting = [slot for slot in node.slots if fits(slot, need)]
     if not fitting:
         return Blocked.NO_SLOTS_OF_TYPE

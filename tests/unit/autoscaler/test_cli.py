@@ -60,7 +60,8 @@ def system(tmp_path: Path) -> Iterator[Web]:
 
 def test_every_command_is_listed_with_the_first_line_it_says_of_itself() -> None:
     for name, text in cli.COMMANDS.items():
-        command = getattr(import_module(f"autoscaler.cli.{name}"), name)
+        function = name.replace("-", "_")
+        command = getattr(import_module(f"autoscaler.cli.{function}"), function)
         assert str(command.__doc__).splitlines()[0] == text
 
 

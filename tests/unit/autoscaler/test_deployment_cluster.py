@@ -51,6 +51,19 @@ def test_workers_and_exporters_are_scraped_at_their_own_addresses(
     ]  # fmt: skip
 
 
+def test_who_is_taken_away_or_not_ready_is_not_asked(running: Kubernetes, cluster: KubernetesCluster) -> None:
+    """A machine that is suspended answers nothing, and each tick would wait for it."""
+    running.client.annotate(kube.NODES, "n1", {names.ANNOTATION_ASLEEP: "day"})
+    running.client.annotate(kube.NODES, "n2", {names.ANNOTATION_LEAVING: "night"})
+    running.client.set_node_status("n3", {"conditions": [{"type": "Ready", "status": "Unknown"}]})
+    seen = cluster.read(SPEC, 0.0)
+    assert [endpoint.name for endpoint in seen.exporters] == ["n2"]
+    assert [(node.name, node.leaving, len(node.slots)) for node in seen.inventory.nodes] == [
+        ("n1", False, 0), ("n2", True, 1), ("n3", False, 1),
+    ]  # fmt: skip
+    assert (seen.inventory.free_slots, seen.problems) == ((), ())
+
+
 def test_an_ipv6_address_is_written_as_a_url_wants_it(running: Kubernetes, cluster: KubernetesCluster) -> None:
     name = running.pods()[0]["metadata"]["name"]
     running.client.set_pod_status(name, NAMESPACE, {"podIP": "fd00::5"})

@@ -43,7 +43,7 @@ def test_a_line_holds_everything_the_decision_was_made_from(tmp_path: Path) -> N
     assert [decision["model"] for decision in written["plan"]["decisions"]] == ["minilm", "filetype"]
     assert written["plan"]["actions"][1] == {"model": "minilm", "before": 2, "count": 3}
     assert [slot["holder"] for node in written["inventory"]["nodes"] for slot in node["slots"]] == [
-        "serving/w1", "serving/w2", None,
+        "serving/w1", "serving/w2", None, None,
     ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from tests.fakes.serving import FakeServing
 from tests.unit.autoscaler.whole import BUSY, CALM, POOL, quick_spec
 from vgpu.adapters import kube
 from vgpu.adapters.kube_verbs import Json
-from vgpu.core import request
+from vgpu.core import names, request
 
 
 @dataclass
@@ -177,3 +177,15 @@ def test_an_operator_that_sleeps_makes_the_loop_wait_and_nothing_go_wrong(stage:
     ticks += stage.run(40.0)
     assert (len(stage.nodes), len(stage.serving.running), stage.operator.chosen) == (1, 1, [])
     assert troubles(ticks) == []
+
+
+def test_a_node_that_leaves_is_emptied_its_successor_first(stage: Stage) -> None:
+    stage.run(5.0)
+    ((old, node),) = stage.nodes.items()
+    stage.running.client.annotate(kube.NODES, node, {names.ANNOTATION_LEAVING: "night"})
+    stage.changes.clear()
+    ticks = stage.run(15.0)
+    assert stage.changes == [("minilm", 2), ("drain", (old,)), ("minilm", 1)]
+    ((new, other),) = stage.nodes.items()
+    assert (list(stage.serving.running), other != node, stage.group["replicas"]) == ([new], True, 1)
+    assert (stage.operator.chosen, troubles(ticks)) == ([], [])

@@ -72,7 +72,7 @@ def test_an_explanation_is_public_interface(telemetry: Telemetry) -> None:
 
 def test_metric_names_follow_the_conventions(telemetry: Telemetry) -> None:
     families = re.findall(r"^# TYPE (\S+) (\S+)$", text(telemetry), re.M)
-    assert len(families) == len({name for name, _ in families}) == 24
+    assert len(families) == len({name for name, _ in families}) == 25
     for name, kind in families:
         assert re.fullmatch(r"vgpu_serve(_[a-z]+)+", name)
         assert name.endswith("_total") == (kind == "counter")
@@ -118,6 +118,7 @@ def test_slots_are_counted_by_node_and_use(telemetry: Telemetry) -> None:
         'node="n1",state="used"': 1.0, 'node="n1",state="free"': 0.0,
         'node="n2",state="used"': 1.0, 'node="n2",state="free"': 0.0,
         'node="n3",state="used"': 0.0, 'node="n3",state="free"': 1.0,
+        'node="n4",state="used"': 0.0, 'node="n4",state="free"': 0.0,  # it leaves: nobody can have it
     }  # fmt: skip
 
 
@@ -348,7 +349,7 @@ def test_what_keeps_a_model_below_what_it_asks_for_is_named(
 def test_every_reason_that_may_hold_a_model_down_has_a_series() -> None:
     """A guardrail or a placement that is new in the core needs its place in the list."""
     core = Path(loops.__file__).parent / "core"
-    sources = "".join((core / f"{name}.py").read_text() for name in ("guardrails", "placement", "decide"))
+    sources = "".join((core / f"{name}.py").read_text() for name in ("guardrails", "placement", "decide", "foreign"))
     never_lower = {Reason.NO_FRESH_METRICS, Reason.WORST_NEED, Reason.TARGET_RESET, Reason.SERVE_UNREADABLE}
     used = {Reason[name] for name in re.findall(r"\bReason\.([A-Z_]+)", sources)}
     assert used - never_lower == set(gauges.LIMITS)

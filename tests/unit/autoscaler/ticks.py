@@ -38,6 +38,7 @@ STOCK = build.inventory(
     build.node("n1", card="GPU-a", held={0: "serving/w1"}),
     build.node("n2", card="GPU-b", held={0: "serving/w2"}),
     build.node("n3", card="GPU-c", usable=False),
+    build.node("n4", card="GPU-d", leaving=True),
 )
 SEEN = build.world(
     STOCK,

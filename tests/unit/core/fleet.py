@@ -149,8 +149,14 @@ class ToyFleet:
     def start_replicas(self) -> None:
         """Serve keeps as many replicas as its target, each alone in a ready worker.
 
-        Those that do not run yet go first, then those in drained workers, then the newest.
+        Those that do not run yet go first, then those in drained workers, then the newest. One that starts in a worker
+        that was drained since goes at once.
         """
+        self.replicas = {
+            key: one
+            for key, one in self.replicas.items()
+            if one.ready_s <= self.now_s or one.worker not in self.drained
+        }
         while len(self.replicas) > self.target:
             leaving = max(
                 self.replicas.values(),

@@ -105,8 +105,11 @@ class JoinedFleet:
             self.stock = self.stock.with_holders({slot.slot_id: f"s/w{self.made:04}"})
 
     def start_replicas(self, model: ModelSpec) -> None:
-        """Those that do not run yet go first, then those in drained workers, then the newest."""
+        """Those that do not run yet go first, then those in drained workers, then the newest. One that starts in a
+        worker that was drained since goes at once."""
         mine, target = self.replicas[model.name], self.targets[model.name]
+        for one in [one for one in mine.values() if one.ready_s > self.now_s and one.worker in self.drained]:
+            del mine[one.replica_id]
         while len(mine) > target:
             leaving = max(
                 mine.values(), key=lambda one: (one.ready_s > self.now_s, one.worker in self.drained, one.replica_id)

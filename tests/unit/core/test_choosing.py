@@ -178,6 +178,10 @@ def test_replicas_live_in_the_pools_of_their_workers() -> None:
     state = ModelState.start(two_types.model(), 3, 0.0)
     assert homes.settled(two_types.model(), running, state, state, 0.0) == (state, {"r1": BIG, "r2": SMALL})
     assert Homes.of(build.fleet(), seen, stock(held=held)) == Homes(pools={}, vacant={})
+    # On nodes that will be taken away nobody lives for good, and no place is vacant.
+    assert Homes.of(two_types.fleet(), seen, stock(held=held), {"s/t1", "s/t2", "s/t3"}) == Homes(
+        pools={"s/b1": BIG}, vacant={BIG: [], SMALL: []}
+    )
 
 
 def test_pools_of_replicas_that_were_given_up_are_shunned_for_a_while() -> None:

@@ -151,3 +151,18 @@ def test_what_was_held_before_its_card_had_a_name_is_held_after() -> None:
         ("n1/serving.w1", "serving/w1", 500, "GPU-a"),
         ("n1/gpu0+500+0", None, 500, "GPU-a"),
     ]
+
+
+def test_what_is_free_on_a_node_that_will_be_taken_away_is_nobodys() -> None:
+    leaves = node()
+    leaves["metadata"]["annotations"][names.ANNOTATION_LEAVING] = "night"
+    parsed = parse_inventory([leaves], [pod("w1", 500, "8192@0/GPU-a")], {HALF})
+    assert [slot.holder for slot in parsed.inventory.slots] == ["serving/w1", None, None, None]
+    assert (parsed.inventory.nodes[0].leaving, parsed.inventory.free_slots) == (True, ())
+
+
+def test_a_node_that_was_taken_away_has_no_parts() -> None:
+    away = node()
+    away["metadata"]["annotations"][names.ANNOTATION_ASLEEP] = "day"
+    parsed = parse_inventory([away], [pod("w1", 500, "8192@0/GPU-a")], {HALF})
+    assert (parsed.problems, parsed.inventory.nodes[0].slots) == ((), ())

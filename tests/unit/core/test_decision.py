@@ -79,6 +79,7 @@ EVERY_NUMBER = dict.fromkeys(
         "utilization_ratio", "target_ratio", "pending", "window_s", "since_s", "min_replicas", "max_replicas",
         "unplaced", "rate_per_s", "offered_per_s", "replica_per_s", "factor", "hold_s", "solo_ms",
         "left_s", "here_per_s", "there_per_s", "unanswered", "over_s", "quiet_s", "idle_s", "unread_s",
+        "on_leaving", "successors_running", "short",
     ),
     1.0,
 )  # fmt: skip

@@ -29,6 +29,7 @@ def draft(spec: ModelSpec, *, need: int, lives: str = "", priority: int = 0, bli
         spec=spec,
         current=count,
         count=count,
+        decided=count,
         state=state,
         steps=(),
         claim=claim,

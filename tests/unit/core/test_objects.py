@@ -8,7 +8,7 @@ import pytest
 from tests.build import node_json, pod_json
 from vgpu.core import names
 from vgpu.core.inventory import Gpu, Inventory, Node, Slot
-from vgpu.core.objects import Problem, parse_inventory, slots_requested
+from vgpu.core.objects import Problem, is_awake, parse_inventory, slots_requested
 from vgpu.core.profile import parse_profile
 from vgpu.core.request import pod_key
 from vgpu.core.share import SchedulerPolicy
@@ -66,6 +66,55 @@ def test_allocatable_counts_before_capacity() -> None:
 def test_a_node_says_whether_it_takes_pods(given: dict[str, bool], ready: bool, schedulable: bool) -> None:
     node = parse_inventory([node_json(**given)], []).inventory.nodes[0]
     assert (node.ready, node.schedulable) == (ready, schedulable)
+
+
+def test_a_node_that_will_be_taken_away_keeps_its_slots_and_offers_none() -> None:
+    """Its word is there from the announcement on, long before it is cordoned."""
+    node = node_json(gpus=2, annotations={names.ANNOTATION_LEAVING: "night"})
+    inventory = parse_inventory([node], [pod_json("w1")]).inventory
+    assert holders(inventory) == {"n1/0": "serving/w1", "n1/1": None}
+    assert (inventory.nodes[0].leaving, inventory.nodes[0].schedulable, inventory.free_slots) == (True, True, ())
+
+
+GONE = (
+    {"annotations": {names.ANNOTATION_ASLEEP: "day"}, "ready": False},
+    {"annotations": {names.ANNOTATION_ASLEEP: "day"}},
+    {"annotations": {names.ANNOTATION_LEAVING: "night"}, "ready": False},
+)
+
+
+@pytest.mark.parametrize("given", GONE)
+def test_the_card_of_a_node_that_was_taken_away_is_another_guests(given: dict[str, Any]) -> None:
+    """The one that has it now is whole, and nothing is wrong with either, whatever is still bound to the old one."""
+    away = node_json("n1", labels=LABELS, gpus=2, **given)
+    now = node_json("n2", labels={**LABELS, names.LABEL_PROFILE: "v100-16q-16GB"})
+    parsed = parse_inventory([away, now], [pod_json("w2", node="n2")])
+    assert parsed.problems == ()
+    assert [node.name for node in parsed.inventory.nodes] == ["n1", "n2"]
+    assert [(slot.slot_id, slot.gpu_key) for slot in parsed.inventory.slots] == [("n2/0", "GPU-a")]
+
+
+def test_a_guest_that_is_off_leaves_the_card_to_those_that_run() -> None:
+    """Nobody has said a word of it: it was off when the cluster began, and its name comes first."""
+    off = node_json("n1", labels=LABELS, gpus=2, ready=False)
+    on = [node_json(name, labels=LABELS) for name in ("n2", "n3")]
+    parsed = parse_inventory([off, *on], [pod_json("w1")])
+    assert parsed.problems == ()
+    assert [(slot.slot_id, slot.gpu_key) for slot in parsed.inventory.slots] == [("n2/0", "GPU-a"), ("n3/0", "GPU-a")]
+
+
+def test_a_node_that_is_not_ready_for_a_moment_keeps_its_slots() -> None:
+    parsed = parse_inventory([node_json(labels=LABELS, ready=False)], [pod_json("w1")])
+    assert holders(parsed.inventory) == {"n1/0": "serving/w1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "awake"), [*((each, False) for each in GONE), ({}, True), ({"ready": False}, False), (
+        {"annotations": {names.ANNOTATION_LEAVING: "night"}, "unschedulable": True}, True,
+    )],
+)  # fmt: skip
+def test_who_is_awake_can_be_asked(given: dict[str, Any], awake: bool) -> None:
+    assert is_awake(node_json(**given)) is awake
 
 
 def test_mig_instances_are_a_fixed_share_whatever_the_label_says() -> None:

@@ -75,6 +75,7 @@ def test_every_node_says_why_it_took_no_further_worker() -> None:
         build.node("other", profile="v100-4q-4GB"),
         build.node("refused", card="GPU-hot"),
         build.node("used"),
+        build.node("leaves", leaving=True),
     )
     cordoned = build.inventory(*stock.nodes, type(stock.nodes[0])(name="shut", ready=True, schedulable=False))
     placement = packing.place(cordoned, NEED, 2, accept=lambda slot: slot.gpu.uuid != "GPU-hot")
@@ -83,6 +84,7 @@ def test_every_node_says_why_it_took_no_further_worker() -> None:
     assert placement.blocked == (
         ("down", Blocked.NOT_READY),
         ("full", Blocked.ALL_SLOTS_HELD),
+        ("leaves", Blocked.LEAVING),
         ("other", Blocked.NO_SLOTS_OF_TYPE),
         ("refused", Blocked.REFUSED),
         ("shut", Blocked.CORDONED),

@@ -60,6 +60,25 @@ def test_new_workers_go_to_the_least_busy_card() -> None:
     assert placed == FleetPlacement(grants={"minilm": Grant(model="minilm", count=5)}, nodes={"p": ("n2", "n3")})
 
 
+def test_no_successor_takes_the_worker_of_a_replica_that_stays() -> None:
+    """Both replicas of the first model leave; one slot is free, and the two workers that stay hold the second's."""
+    stock = cards(held="n1/0 n1/1 n2/0 n2/1 n3/0")
+    moves = replace(want(2, model="a", current=2, firm=2), leaving=2)
+    placed = place(stock, moves, want(2, model="b", current=2, firm=2), bound=2)
+    full = tuple((node, Blocked.ALL_SLOTS_HELD) for node in ("n1", "n2", "n3"))
+    assert placed.grants == {
+        "a": Grant(model="a", count=2, blocked=full, seats=1),
+        "b": Grant(model="b", count=2),
+    }
+    assert placed.nodes == {"p": ("n3",)}
+
+
+def test_what_leaves_has_its_place_still_and_growth_beyond_it_has_none() -> None:
+    stock = cards(held="n1/0 n1/1 n2/0 n2/1 n3/0")
+    placed = place(stock, replace(want(5, current=2, firm=2), leaving=2)).grants["minilm"]
+    assert (placed.count, placed.seats, placed.unplaced, placed.reason) == (3, 1, 2, Reason.NO_SLOTS)
+
+
 def test_what_this_plan_put_on_a_card_counts_as_a_neighbour() -> None:
     assert place(cards(), want(3)).nodes == {"p": ("n1", "n2", "n3")}
 

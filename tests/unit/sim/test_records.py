@@ -17,6 +17,7 @@ from autoscaler.sim.world import World, default_world
 from tests import build
 from tests.unit.autoscaler import ticks
 from tests.unit.core import two_types
+from vgpu.core.inventory import Inventory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,12 @@ def test_what_only_some_records_have_is_left_out_of_the_others() -> None:
     assert "further_pools" not in written["models"][0]
     assert "card_cost" not in written["pools"][0]
     assert as_json_value(two_types.fleet())["models"][0]["further_pools"] == [two_types.SMALL]
+
+
+def test_a_node_that_stays_is_written_as_it_was_before_nodes_could_leave() -> None:
+    written = as_json_value(build.inventory(build.node("n1"), build.node("n2", leaving=True)))
+    assert ["leaving" in node for node in written["nodes"]] == [False, True]
+    assert [node.leaving for node in decode(Inventory, written).nodes] == [False, True]
 
 
 def test_of_several_records_the_one_with_those_fields_is_taken() -> None:

@@ -1,0 +1,42 @@
+"""A model's new target, and the workers to drain with it, so that the right replicas leave."""
+
+from collections.abc import Sequence
+
+from autoscaler.core.decision import Decision, DrainWorkers, SetReplicas
+from autoscaler.core.observation import DeploymentSeen, ReplicaSeen, ReplicaState
+
+
+def retarget(
+    seen: DeploymentSeen, target: int, decision: Decision, draining: frozenset[str] | None
+) -> tuple[DrainWorkers | SetReplicas, ...]:
+    """The model's new target; before a fall, the drain of the workers whose replicas shall leave.
+
+    `draining` are the pool's workers that drain already; None where the pool could not be read. Those on leaving nodes
+    whose successors run are drained whatever becomes of the target.
+    """
+    workers: tuple[str, ...] = ()
+    if draining is not None and decision.released:
+        workers = _to_drain(seen, decision.leaving, decision.released, draining)
+    if draining is not None and target < seen.target:
+        surplus = seen.count(ReplicaState.RUNNING) - target
+        falling = _to_drain(seen, decision.victims, surplus, draining)[: seen.target - target]
+        workers = tuple(dict.fromkeys((*workers, *falling)))
+    drains = (DrainWorkers(model=seen.model, workers=workers),) if workers else ()
+    if target == seen.target:
+        return drains
+    return (*drains, SetReplicas(model=seen.model, before=seen.target, count=target))
+
+
+def _to_drain(seen: DeploymentSeen, victims: Sequence[str], count: int, draining: frozenset[str]) -> tuple[str, ...]:
+    """The workers of so many victims that are still to be drained; none where Ray Serve is to choose, for some victim's
+    worker is not known.
+
+    Ray Serve cancels replicas that do not run yet first, and then stops those on drained workers.
+    """
+    running = {replica.replica_id: replica for replica in seen.replicas if replica.state is ReplicaState.RUNNING}
+    ordered: list[ReplicaSeen] = sorted(
+        (running[victim] for victim in victims if victim in running), key=lambda replica: replica.worker not in draining
+    )
+    leaving = [replica.worker for replica in ordered[: max(0, count)]]
+    workers = tuple(worker for worker in leaving if worker is not None and worker not in draining)
+    return () if None in leaving else workers
