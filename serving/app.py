@@ -61,8 +61,11 @@ def model_application(settings: Settings, *, replicas: int, how: How = How.NEW) 
 
 
 def any_of(labels: Sequence[str]) -> str:
-    """The value of a Ray label selector that takes each of these: `in(…)` where there are several (Ray 2.60)."""
-    return labels[0] if len(labels) == 1 else f"in({', '.join(labels)})"
+    """The value of a Ray label selector that takes each of these: `in(…)` where there are several (Ray 2.60).
+
+    Without spaces: Ray takes one after a comma for part of the value, which then fits no node.
+    """
+    return labels[0] if len(labels) == 1 else f"in({','.join(labels)})"
 
 
 def gateway_application(settings: Settings, ingress: Ingress) -> serve.Application:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from autoscaler import config
 from autoscaler.cli import terminal
-from autoscaler.embedded import addresses, fleet, preflight
+from autoscaler.embedded import addresses, fleet, preflight, switches
 from autoscaler.embedded.installation import Installation, Plan
 from autoscaler.refusal import Refused
 
@@ -28,15 +28,19 @@ Slots = Annotated[
         "--slots", help="Cut three cards into this instead, for every model of the file: v100-4q-4GB, fraction:500."
     ),
 ]
+Switches = Annotated[
+    Path | None, typer.Option("--switches", help="The switcher's file: how cards are cut, and when otherwise.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What the user names: the models, and the emulated hardware by a file or by one slot type."""
+    """What the user names: the models, the emulated hardware by a file or by one slot type, and how it is switched."""
 
     models: Path
     fleet_file: Path | None = None
     slots: str | None = None
+    switches: Path | None = None
 
 
 def plan(given: Given, wanted_ports: dict[str, int], run_directory: Path) -> Plan:
@@ -55,6 +59,9 @@ def plan(given: Given, wanted_ports: dict[str, int], run_directory: Path) -> Pla
     with terminal.console().status("checking the models"):
         ports = attempt(lambda: addresses.choose(wanted_ports))
         cards = attempt(lambda: _fleet(given))
+        if cards is not None and given.switches is not None:
+            layouts, of_fleet = given.switches, cards
+            attempt(lambda: switches.check(layouts, of_fleet))
         spec, models = attempt(lambda: config.load(given.models)), given.models
         if spec is not None and cards is not None and given.slots is not None:
             models = on_slots(given.models, given.slots, run_directory)
@@ -63,7 +70,9 @@ def plan(given: Given, wanted_ports: dict[str, int], run_directory: Path) -> Pla
         attempt(lambda: preflight.check(models, cost_ratio=cost_ratio))
     if ports is None or cards is None or spec is None or problems:
         raise Refused("\n".join(dict.fromkeys(problems)))
-    return Plan(models=models, spec=spec, fleet=cards, ports=ports, run_directory=run_directory)
+    return Plan(
+        models=models, spec=spec, fleet=cards, ports=ports, run_directory=run_directory, switches=given.switches
+    )
 
 
 def _fleet(given: Given) -> fleet.Fleet:

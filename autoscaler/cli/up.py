@@ -18,6 +18,7 @@ def up(
     run_directory: running.RunDirectory = running.DEFAULT,
     fleet_file: system.FleetFile = None,
     slots: system.Slots = None,
+    switches: system.Switches = None,
     http_port: int = addresses.DEFAULTS["http"],
     api_port: int = addresses.DEFAULTS["api"],
     dashboard_port: int = addresses.DEFAULTS["dashboard"],
@@ -25,7 +26,8 @@ def up(
 ) -> None:
     """Run everything on this machine, on emulated GPUs, until ctrl-C."""
     wanted = {"http": http_port, "api": api_port, "dashboard": dashboard_port, "autoscaler": autoscaler_port}
-    plan = system.plan(system.Given(models=models, fleet_file=fleet_file, slots=slots), wanted, run_directory)
+    given = system.Given(models=models, fleet_file=fleet_file, slots=slots, switches=switches)
+    plan = system.plan(given, wanted, run_directory)
     raise typer.Exit(guard.run(lambda: stay_up(plan)))
 
 
@@ -39,6 +41,8 @@ def stay_up(plan: Plan) -> int:
             out.print(f"Kubernetes  kubectl --kubeconfig {installation.kubeconfig} get nodes -L vgpu.type")
             out.print(f"Ray         {installation.dashboard_url}   autoscaler {installation.autoscaler_url}/v1/state")
             out.print(f"why         vgpu-serve explain {model}   vgpu-serve status")
+            if installation.switcher_url is not None:
+                out.print(f"switch      vgpu-serve switch   {installation.switcher_url}/v1/switches")
             out.print(f"try         {_curl(installation.url, model)}\n", soft_wrap=True, markup=False)
             out.print("GPUs are emulated: their time is modelled, the answers are real. ctrl-C stops everything.")
             while True:

@@ -30,6 +30,10 @@ class Ports:
     """The scheduler extender, where cards are shared by units."""
     deployer: int
     """/metrics and the probes of what takes up changes of the models file."""
+    hypervisor: int
+    """The hypervisor stand-in, where a card can be cut in several ways."""
+    switcher: int
+    """What switches them: /metrics and /v1/switches."""
     gcs: int
     ray_client: int
     dashboard_agent: int

@@ -56,7 +56,7 @@ def nodes_table(state: dict[str, Any]) -> Table:
     for node in state["nodes"]:
         for slot in node["slots"]:
             table.add_row(
-                node["name"],
+                f"{node['name']} (leaving)" if node["leaving"] else node["name"],
                 slot["profile"],
                 f"{slot['gpu'][:12]}{' (emulated)' if node['device_kind'] == 'emulated' else ''}",
                 (slot["worker"] or "free").rpartition("/")[2],

@@ -2,10 +2,14 @@
 
 As with NVIDIA vGPU, a node is a guest with one virtual GPU, and the nodes of one card share its engine. A card of a
 fraction lies in one node, which has it to itself and shares it by units between its pods.
+
+Entries with the same `gpu` are one physical card cut different ways. Each *cut* is played by an emulator of its own,
+for the hypervisor stand-in lets the guests of one cut of a card run at a time.
 """
 
 import re
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -47,6 +51,10 @@ class Card(BaseModel):
     """Which card a fraction is cut from; a profile names its own."""
     policy: SchedulerPolicy = SchedulerPolicy.BEST_EFFORT
     """The hypervisor's time slicing; best effort is NVIDIA's default."""
+    gpu: str | None = None
+    """The physical card's name, where it can be cut in several ways: one entry for each."""
+    powered: bool = True
+    """Whether the guests run when the installation starts."""
 
     @field_validator("profile")
     @classmethod
@@ -66,6 +74,13 @@ class Card(BaseModel):
             raise ValueError(f"{', '.join(map(repr, odd))}; use lower-case letters, digits and hyphens")
         return nodes
 
+    @field_validator("gpu")
+    @classmethod
+    def _gpu_can_be_named_so(cls, gpu: str | None) -> str | None:
+        if gpu is not None and not NODE_NAME.fullmatch(gpu):
+            raise ValueError(f"{gpu!r}; use lower-case letters, digits and hyphens")
+        return gpu
+
     @field_validator("board")
     @classmethod
     def _board_is_known(cls, board: str) -> str:
@@ -82,6 +97,12 @@ class Card(BaseModel):
         if self.shape.most_per_gpu > MOST_SLOTS:
             least = -(-UNITS_PER_GPU // MOST_SLOTS)
             raise ValueError(f"{self.profile} is too small: an emulated card has {MOST_SLOTS} slots, of {least} units")
+        return self
+
+    @model_validator(mode="after")
+    def _only_guests_can_sleep(self) -> "Card":
+        if self.is_shared and (self.gpu is not None or not self.powered):
+            raise ValueError(f"{self.profile} is shared by units in one node, always; leave out gpu and powered")
         return self
 
     @property
@@ -150,6 +171,11 @@ class Fleet(BaseModel):
         """Some card is shared by units, so pods for it are placed by the extender."""
         return any(card.is_shared for card in self.cards)
 
+    @property
+    def is_switchable(self) -> bool:
+        """Some card is named, so its guests can be exchanged for others."""
+        return any(card.gpu is not None for card in self.cards)
+
     @model_validator(mode="after")
     def _nodes_are_distinct_and_few(self) -> "Fleet":
         if not self.cards:
@@ -160,6 +186,70 @@ class Fleet(BaseModel):
         if len(self.nodes) > MOST_NODES:
             raise ValueError(f"{len(self.nodes)} nodes; at most {MOST_NODES} have an address here")
         return self
+
+    @model_validator(mode="after")
+    def _cuts_of_a_card_agree(self) -> "Fleet":
+        names = sorted({card.gpu for card in self.cards if card.gpu is not None})
+        problems = [problem for name in names for problem in _contradictions(name, self.cuts(name))]
+        if not any(card.powered for card in self.cards):
+            problems.append("every card is off; leave out powered: false where guests run at the start")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def cuts(self, gpu: str) -> tuple[Card, ...]:
+        """The ways in which the physical card of this name can be cut."""
+        return tuple(card for card in self.cards if card.gpu == gpu)
+
+    def card_uuid(self, index: int) -> str:
+        """The physical card's UUID, the same for all its cuts; else for the same position."""
+        gpu = self.cards[index].gpu
+        return card_uuid(index) if gpu is None else f"GPU-{uuid.uuid5(NAMESPACE, f'gpu-{gpu}')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """One emulated node: its place among all, and the card below it."""
+
+    index: int
+    card_index: int
+    card: Card
+    card_uuid: str
+
+
+def guests(fleet: Fleet) -> dict[str, Guest]:
+    """Every emulated node, by its name."""
+    placed = [(index, card, node) for index, card in enumerate(fleet.cards) for node in card.nodes]
+    return {
+        node: Guest(index=place, card_index=index, card=card, card_uuid=fleet.card_uuid(index))
+        for place, (index, card, node) in enumerate(placed)
+    }
+
+
+def _contradictions(gpu: str, cuts: tuple[Card, ...]) -> list[str]:
+    """Why these cannot be ways to cut one card, or not all run at the start."""
+    problems = []
+    boards = sorted({cut.board_name for cut in cuts})
+    if len(boards) > 1:
+        problems.append(f"gpu {gpu} is {' and '.join(boards)}; a card has one board, so give other cards other names")
+    policies = sorted({str(cut.policy) for cut in cuts})
+    if len(policies) > 1:
+        problems.append(f"gpu {gpu} has the policies {' and '.join(policies)}; the policy is the card's, give one")
+    powered = [cut for cut in cuts if cut.powered]
+    if len(powered) > 1 and len(boards) == 1:
+        problems.append(f"gpu {gpu}: {_why_not_together(powered)}; set powered: false on all but one entry")
+    return problems
+
+
+def _why_not_together(powered: list[Card]) -> str:
+    size_mib = powered[0].framebuffer_mib
+    asked_mib = sum(len(cut.nodes) * cut.slot_framebuffer_mib for cut in powered)
+    profiles = sorted({cut.profile for cut in powered})
+    if asked_mib > size_mib:
+        return f"its guests that run at the start ask for {asked_mib} of {size_mib} MiB"
+    if len(profiles) > 1:
+        return f"{' and '.join(profiles)} at the same time are of mixed sizes"
+    return "two entries of one size run at the start, where one entry could name all of their nodes"
 
 
 DEFAULT_SLOTS = "v100-8q-8GB"
@@ -205,7 +295,8 @@ def first_workers(fleet: Fleet, spec: FleetSpec) -> dict[str, int]:
     A model on several slot types begins in the first of its pools that has room, those without a choice before it.
     """
     free = {
-        pool.name: sum(len(card.slots) for card in fleet.cards if card.shape == pool.profile) for pool in spec.pools
+        pool.name: sum(len(card.slots) for card in fleet.cards if card.powered and card.shape == pool.profile)
+        for pool in spec.pools
     }
     workers = dict.fromkeys(free, 0)
     for model in sorted(spec.models, key=lambda model: len(model.pools)):

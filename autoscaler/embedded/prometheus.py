@@ -63,7 +63,10 @@ def fixed_targets(state: Mapping[str, Json]) -> list[Json]:
         "deployer": "deployer",
         "extender": "extender",
     }
-    return [_target(process, f"{host}:{ports[port]}") for process, port in processes.items() if port in ports]
+    found = [_target(process, f"{host}:{ports[port]}") for process, port in processes.items() if port in ports]
+    # There is one only where cards are switched.
+    switcher = state.get("switcher_url")
+    return found if switcher is None else [*found, _target("switcher", switcher.removeprefix("http://"))]
 
 
 def found_targets(pods: Iterable[Json], nodes: Iterable[Json]) -> list[Json]:

@@ -1,11 +1,11 @@
-"""One worker pod's process: started, watched, started again with growing pauses, ended as a container is."""
+"""One pod's process: started, watched, started again with growing pauses, ended as a container is."""
 
 import logging
 import signal
 from dataclasses import dataclass
 
 from autoscaler.embedded.pods import Stage
-from autoscaler.embedded.processes import Child, Children, Command, kill_session
+from autoscaler.embedded.processes import Child, Children, Command, freeze, kill_session, thaw
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ LONGEST_PAUSE_S = 60.0
 
 @dataclass(slots=True)
 class Worker:
-    """A worker's process, and how often it had to be started."""
+    """A pod's process, and how often it had to be started."""
 
     command: Command
     ip: str
@@ -30,14 +30,27 @@ class Worker:
     ending_s: float | None = None
     reported: tuple[Stage, int] | None = None
     """Stage and restarts as the API was last told."""
+    joins_ray: bool = True
+    """Ready once its Ray node has joined; else as soon as it runs."""
+    may_finish: bool = False
+    """Status 0 is its end; else whatever ends is started again."""
+    has_finished: bool = False
 
     @classmethod
-    def launch(cls, command: Command, ip: str, children: Children) -> "Worker":
-        """Start the process."""
-        return cls(command, ip, children, children.start(command))
+    def launch(cls, command: Command, ip: str, children: Children, *, restarts: int = 0) -> "Worker":
+        """Start the process of a Ray worker."""
+        return cls(command, ip, children, children.start(command), restarts)
+
+    @classmethod
+    def launch_job(cls, command: Command, ip: str, children: Children, *, restarts: int, may_finish: bool) -> "Worker":
+        """Start the process of a job, which is ready when it runs."""
+        child = children.start(command)
+        return cls(command, ip, children, child, restarts, is_ready=True, joins_ray=False, may_finish=may_finish)
 
     @property
     def stage(self) -> Stage:
+        if self.has_finished:
+            return Stage.FINISHED
         if self.died_s is not None:
             return Stage.CRASHED
         return Stage.READY if self.is_ready else Stage.STARTING
@@ -55,7 +68,12 @@ class Worker:
 
     def watch(self, now_s: float) -> None:
         """Notice that the process has ended, and start it again, in the same pod and slot, when its pause is over."""
-        if self.child.process.poll() is None:
+        if self.has_finished or self.child.process.poll() is None:
+            return
+        if self.may_finish and self.child.process.returncode == 0:
+            kill_session(self.child.process)
+            self.children.forget(self.child)
+            self.has_finished = True
             return
         if self.died_s is None:
             log.warning("worker %s ended with status %s", self.command.name, self.child.process.returncode)
@@ -66,9 +84,25 @@ class Worker:
             self.child = self.children.start(self.command)
             self.died_s = None
             self.restarts += 1
+            self.is_ready = not self.joins_ray
+
+    def freeze(self) -> None:
+        """Stop it where it is: its machine is suspended."""
+        freeze(self.child.process)
+
+    def thaw(self) -> None:
+        """Let it go on: its machine is there again."""
+        thaw(self.child.process)
+
+    def lose_power(self) -> None:
+        """End it at once: its machine is off."""
+        if not self.has_finished:
+            self.children.kill(self.child)
 
     def end(self, now_s: float, *, grace_s: float) -> bool:
         """Ask it to end, kill it after its grace; True once it is gone with all it started."""
+        if self.has_finished:
+            return True
         if self.ending_s is None:
             self.ending_s = now_s
             self.child.process.send_signal(signal.SIGTERM)

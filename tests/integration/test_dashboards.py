@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 STAND_INS = {
     "extender": processes.extender,  # runs only where cards are shared by units; this system's nodes have whole slots
     "device-plugin": processes.device_plugin,  # needs a kubelet; the embedded one says itself what a node offers
+    "switcher": processes.switcher,  # runs only where there is something to switch
 }
 TEXT = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["Where is my parcel?"]}]}
 BOARDS = {Path(path).stem: json.loads(text) for path, text in dashboards.files().items()}

@@ -34,6 +34,7 @@ def state(
             {
                 "name": f"node-{index}",
                 "device_kind": "emulated",
+                "leaving": False,
                 "slots": [
                     {
                         "slot": f"node-{index}/0",

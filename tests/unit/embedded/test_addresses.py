@@ -29,7 +29,7 @@ def problems(**wanted: int) -> list[str]:
 
 def test_all_ports_are_free_and_each_is_another() -> None:
     ports = astuple(choose({}))
-    assert len(set(ports)) == len(ports) == 12
+    assert len(set(ports)) == len(ports) == 14
     for port in ports:
         socket.create_server((HOST, port)).close()
 
@@ -39,7 +39,7 @@ def test_wanted_ports_are_kept_and_given_to_nobody_else() -> None:
         first = choose({})
         again = choose({"http": first.gcs, "api": first.ray_client})
         assert (again.http, again.api) == (first.gcs, first.ray_client)
-        assert len(set(astuple(again))) == 12
+        assert len(set(astuple(again))) == 14
 
 
 def test_every_taken_port_is_named_with_the_option_that_changes_it(taken: list[int]) -> None:

@@ -146,7 +146,7 @@ def test_a_file_that_is_not_there_is_named_with_the_remedy(tmp_path: Path) -> No
 def test_the_example_of_the_readme_can_be_used(tmp_path: Path) -> None:
     text = Path(fleet.__file__).with_name("README.md").read_text()
     example = text.partition("```yaml\n")[2].partition("```")[0]
-    assert load(tmp_path, example).nodes == tuple(f"node-{number}" for number in range(1, 7))
+    assert load(tmp_path, example).nodes == tuple(f"node-{number}" for number in range(1, 12))
 
 
 def test_cards_and_slots_keep_their_uuids_from_run_to_run() -> None:

@@ -41,6 +41,11 @@ def test_each_process_with_an_address_of_its_own_is_a_target() -> None:
     ]
 
 
+def test_a_switcher_is_a_target_where_there_is_one() -> None:
+    *_, last = prometheus.fixed_targets({**STATE, "switcher_url": "http://127.0.0.1:9108"})
+    assert last == {"targets": ["127.0.0.1:9108"], "labels": {"job": "switcher", "namespace": "default"}}
+
+
 def test_workers_with_an_address_and_exporters_are_found() -> None:
     worker = pod("w1", "127.2.3.4", **{names.LABEL_POOL: "workers-a"})
     others = [pod("pending", None, **{names.LABEL_POOL: "workers-a"}), pod("stranger", "127.2.3.5")]
