@@ -25,6 +25,7 @@ EXTRAS = {
     "extender": ("extender",),
     "deviceplugin": ("deviceplugin",),
     "exporter": ("exporter",),
+    "switcher": ("switcher",),
 }
 _HEAD = "# Made by `python -m images.packages` from the extras {extras} of pyproject.toml.\n"
 

@@ -1,7 +1,7 @@
 """Writes the Grafana dashboards: overview, model, nodes and slots, decisions, burn rates."""
 
 from helm.generate.grafana import Board, render
-from helm.generate.panels import actions, burn, cards, decisions, model, overview, slots
+from helm.generate.panels import actions, burn, cards, decisions, model, overview, slots, switching
 
 
 def boards() -> dict[str, Board]:
@@ -26,7 +26,7 @@ def boards() -> dict[str, Board]:
             uid="vgpu-serve-slots",
             title="vgpu-serve / Nodes and slots",
             about="Use, saturation and errors of cards and slots; units of shared cards; devices.",
-            rows=(*slots.rows(), *cards.rows()),
+            rows=(*slots.rows(), *cards.rows(), switching.switcher()),
         ),
         "decisions": Board(
             uid="vgpu-serve-decisions",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import dashboard as boards
-from grafana_foundation_sdk.builders import heatmap, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import heatmap, prometheus, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.common import (
     GraphThresholdsStyleConfig,
     ReduceDataOptions,
@@ -28,7 +28,7 @@ VARIABLES = {
     "model": 'label_values(vgpu_serve_objective_seconds{namespace=~"$namespace"}, model)',
     "node": 'label_values(vgpu_serve_slots{namespace=~"$namespace"}, node)',
 }
-Drawn = timeseries.Panel | stat.Panel | heatmap.Panel | table.Panel
+Drawn = timeseries.Panel | stat.Panel | heatmap.Panel | table.Panel | statetimeline.Panel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +159,8 @@ def _shaped(panel: Panel) -> Drawn:
             return _heatmap(panel)
         case Shape.TABLE:
             return table.Panel().show_header(True)
+        case Shape.TIMELINE:
+            return _timeline()
 
 
 def _graph(panel: Panel) -> timeseries.Panel:
@@ -195,6 +197,17 @@ def _number() -> stat.Panel:
         .color_mode(common.BigValueColorMode.VALUE)
         .text_mode(common.BigValueTextMode.VALUE_AND_NAME)
         .reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).values(False))
+    )
+
+
+def _timeline() -> statetimeline.Panel:
+    """A bar for as long as a series has a value; the value itself says nothing more."""
+    return (
+        statetimeline.Panel()
+        .merge_values(True)
+        .show_value(common.VisibilityMode.NEVER)
+        .row_height(0.8)
+        .legend(VizLegendOptions().show_legend(False))
     )
 
 

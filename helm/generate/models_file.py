@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from pydantic import BaseModel
-
 from autoscaler.config import ANY_CARD, AutoscalingSection, File, ModelSection, TenantSection
 from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings
 from helm.generate.bounds import number_bounds
+from helm.generate.classes import closed, of_class
 from helm.generate.docstrings import field_docstrings
 from helm.generate.slot_types import slot
 from serving.config import GATEWAY, NAME_PATTERN, ModelConfig, ServingConfig
@@ -29,7 +28,7 @@ def sections() -> dict[str, Json]:
     """Schema of each top-level key that both readers know."""
     makers: dict[str, Callable[[], Json]] = {
         "models": _models,
-        "tenants": lambda: {"type": "object", "additionalProperties": _section(TenantSection)},
+        "tenants": lambda: {"type": "object", "additionalProperties": of_class(TenantSection)},
         "policy": lambda: _record(PolicySettings),
         "guardrails": lambda: _record(GuardrailSettings),
         "card_costs": _card_costs,
@@ -53,14 +52,14 @@ def _models() -> Json:
 
 
 def _model() -> Json:
-    served, scaled = _section(ModelConfig), _section(ModelSection)
+    served, scaled = of_class(ModelConfig), of_class(ModelSection)
     keys = [key for key in served["properties"] if key in scaled["properties"]]
     properties = {key: both(served["properties"][key], scaled["properties"][key]) for key in keys}
     properties["slot"] = slot()
     # The old name may stand in the new one's place, and not beside it.
     properties["source"] = _source(properties["source"])
     properties["kind"] = {**properties["source"], "description": "The old name of `source`; one of the two."}
-    properties["autoscaling"] = _section(AutoscalingSection)
+    properties["autoscaling"] = of_class(AutoscalingSection)
     for holder in (properties, properties["autoscaling"]["properties"]):
         for name in holder.keys() & {field.name for field in fields(ModelSpec)}:
             holder[name] = both(holder[name], number_bounds(ModelSpec, name, SAMPLE))
@@ -71,7 +70,7 @@ def _model() -> Json:
         if name in defaults:
             schema.setdefault("default", defaults[name])
     required = [key for key in keys if key in {*served["required"], *scaled["required"]} - {"source"}]
-    return {**_object(properties, required), "oneOf": [{"required": ["source"]}, {"required": ["kind"]}]}
+    return {**closed(properties, required), "oneOf": [{"required": ["source"]}, {"required": ["kind"]}]}
 
 
 def _source(read: Json) -> Json:
@@ -111,40 +110,7 @@ def _record(record: type) -> Json:
             **number_bounds(record, field.name, {}),
             "description": described[field.name],
         }
-    return _object(properties, [])
-
-
-def _section(section: type[BaseModel]) -> Json:
-    """A pydantic model by its own JSON Schema, with sections written in place and without titles."""
-    schema = section.model_json_schema()
-    described = field_docstrings(section)
-    properties = {}
-    for name, field in section.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            made = _section(inner)
-        else:
-            made = _plain(schema["properties"][name])
-        properties[name] = made | ({"description": described[name]} if name in described else {})
-    return _object(properties, schema.get("required", []))
-
-
-def _plain(entry: Json) -> Json:
-    made = {key: value for key, value in entry.items() if key not in ("title", "anyOf")}
-    for choice in entry.get("anyOf", ()):  # a number, or null for the default
-        made |= choice
-    if "anyOf" in entry:
-        made["type"] = [choice["type"] for choice in entry["anyOf"]]
-    if made.get("default", 0) is None:
-        del made["default"]  # left out is what it means
-    if made.get("additionalProperties") is True:
-        del made["additionalProperties"]
-    return made
-
-
-def _object(properties: Json, required: list[str]) -> Json:
-    made: Json = {"type": "object", "properties": properties, "additionalProperties": False}
-    return made | ({"required": required} if required else {})
+    return closed(properties, [])
 
 
 def both(one: Json, other: Json) -> Json:

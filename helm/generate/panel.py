@@ -22,6 +22,7 @@ class Shape(StrEnum):
     NUMBER = "stat"
     HEATMAP = "heatmap"
     TABLE = "table"
+    TIMELINE = "state-timeline"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

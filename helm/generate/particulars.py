@@ -36,6 +36,16 @@ _PEERS: Json = {
     "items": _closed(ipBlock=_ANY, namespaceSelector=_ANY, podSelector=_ANY),
 }
 _CIDRS: Json = {"type": "array", "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$"}}
+_EGRESS: Json = {
+    "type": "array",
+    "items": _closed(("to",), to={**_PEERS, "minItems": 1}, ports={"type": "array", "items": _ANY}),
+}
+_CREDENTIALS: Json = {
+    "type": "object",
+    # The name of a volume too, with a word before it.
+    "propertyNames": {"maxLength": 50, "pattern": "^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$"},
+    "additionalProperties": _closed(("secretName",), secretName={"type": "string", "minLength": 1}),
+}
 _HOSTS: Json = {
     "type": "array",
     "items": _closed(
@@ -80,11 +90,15 @@ PARTICULARS: dict[str, Json] = {
     "extender.webhook.failurePolicy": {"enum": ["Fail", "Ignore"]},
     "extender.webhook.timeoutSeconds": {"type": "integer", "minimum": 1, "maximum": 30},
     "scheduler.replicas": _COUNT,
+    "switcher.credentials": _CREDENTIALS,
+    "switcher.replicas": _COUNT,
+    "switcher.intervalSeconds": {"type": "number", "exclusiveMinimum": 0, "maximum": 60},
     "scheduler.verbosity": {"type": "integer", "minimum": 0, "maximum": 10},
     "devicePlugin.mode": {"enum": ["bookkeeping", "allocate", "node-status"]},
     "devicePlugin.schedulerPolicy": _SHARING,
     "networkPolicy.clients": _PEERS,
     "networkPolicy.apiServerCIDRs": _CIDRS,
+    "networkPolicy.switcherEgress": _EGRESS,
     "ingress.hosts": _HOSTS,
     "ingress.tls": {
         "type": "array",

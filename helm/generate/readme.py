@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
+from helm.generate import switcher_file
 from helm.generate.models_file import sections
 from helm.generate.values import VALUES, Parameter, parameters
 
@@ -18,6 +19,7 @@ def files() -> dict[str, str]:
     """The README with its tables made anew."""
     text = README.read_text(encoding="utf-8")
     text = replaced(text, "models", models_table())
+    text = replaced(text, "switcher", switcher_table())
     return {"README.md": replaced(text, "values", values_tables(VALUES.read_text(encoding="utf-8")))}
 
 
@@ -63,6 +65,26 @@ def models_table() -> str:
             rows += _keys(name, {"properties": {"<name>": inner}})
         else:
             rows += _keys(name, section)
+    return _table_of_keys(rows)
+
+
+def switcher_table() -> str:
+    """Every key of the switcher's file."""
+    file = switcher_file.config()["properties"]
+    rows = [*_keys("", {"properties": {"time_zone": file["time_zone"]}})]
+    rows += _keys("gpus.<name>", file["gpus"]["additionalProperties"])
+    rows += _keys("layouts.<name>.<gpu>[]", file["layouts"]["additionalProperties"]["additionalProperties"]["items"])
+    rows += _keys("schedule[]", file["schedule"]["items"])
+    for name in ("on_demand", "policy"):
+        rows += _keys(name, file[name])
+    for kind, section in switcher_file.provider_kinds().items():
+        rows.append(f"| `providers.<name>.kind` | {_cell(section['description'])} | `{kind}` | required |")
+        own = {name: entry for name, entry in section["properties"].items() if name != "kind"}
+        rows += _keys("providers.<name>", {**section, "properties": own})
+    return _table_of_keys(rows)
+
+
+def _table_of_keys(rows: list[str]) -> str:
     return "\n".join(["| Key | What it does | Takes | Default |", "| --- | --- | --- | --- |", *rows]) + "\n"
 
 
@@ -74,10 +96,15 @@ def _keys(path: str, section: Json) -> Iterator[str]:
         default = "required" if name in section.get("required", ()) else ""
         if "default" in entry:
             default = f"`{json.dumps(entry['default'])}`"
-        yield f"| `{path}.{name}` | {_cell(entry.get('description', ''))} | {_cell(_takes(entry))} | {default} |"
+        key = f"{path}.{name}" if path else name
+        yield f"| `{key}` | {_cell(entry.get('description', ''))} | {_cell(_takes(entry))} | {default} |"
 
 
 def _takes(entry: Json) -> str:
+    if "enum" in entry:
+        return "one of " + ", ".join(f"`{choice}`" for choice in entry["enum"])
+    if entry.get("allOf"):
+        return "slot type"
     types = entry.get("type", [])
     words = [" or ".join(kind for kind in ([types] if isinstance(types, str) else types) if kind != "null")]
     for keyword, said in (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from helm.generate import alerts, causes, machines, recording
+from helm.generate import alerts, causes, machines, recording, switches
 from helm.generate.alerts import Alert
 
 HEADER = "# Written by python -m helm.generate; change helm/generate and run it again.\n"
@@ -19,6 +19,7 @@ def groups() -> dict[str, list[Alert]]:
         "vgpu-serve.capacity": causes.capacity(),
         "vgpu-serve.cards": [*machines.cards(), *machines.device_plugins()],
         "vgpu-serve.shared-cards": machines.shared_cards(),
+        "vgpu-serve.switching": [*switches.not_begun(), *switches.under_way(), *switches.switcher()],
     }
 
 

@@ -12,6 +12,7 @@ from helm.generate.models_file import sections
 from helm.generate.particulars import PARTICULARS
 from helm.generate.shapes import DEFINITIONS, shape_of
 from helm.generate.slot_types import slot_type
+from helm.generate.switcher_file import config
 from helm.generate.values import VALUES, Parameter, ValuesError, parameters
 
 Json = dict[str, Any]
@@ -34,6 +35,8 @@ def schema(values_text: str) -> Json:
         if name not in root["properties"]:
             raise ValuesError(f"values.yaml: {name} of the models file is missing")
         root["properties"][name] = {"description": described[name], **section}
+    switcher = root["properties"]["switcher"]["properties"]
+    switcher["config"] = {"description": switcher["config"]["description"], **config()}
     # What a chart above this one sets for all of its parts.
     root["properties"]["global"] = {"type": "object"}
     return {

@@ -39,9 +39,9 @@ def slot_type() -> Json:
     """One slot type."""
     return {
         "type": "string",
-        "if": {"pattern": _any_case("^ *fraction")},
-        "then": {"pattern": _any_case(f"^ *fraction[:-](?:{_UNITS}) *$")},
-        "else": {"allOf": [{"pattern": _any_case(_GRAMMAR)}, *_rooms(), *_slices()]},
+        "if": {"pattern": any_case("^ *fraction")},
+        "then": {"pattern": any_case(f"^ *fraction[:-](?:{_UNITS}) *$")},
+        "else": {"allOf": [{"pattern": any_case(_GRAMMAR)}, *_rooms(), *_slices()]},
     }
 
 
@@ -59,8 +59,8 @@ def _agreement(sizes: range) -> Json:
     tens = str(sizes[0] // 10) if sizes[0] else ""
     agreeing = "|".join(f"{size}[abcq]{_TAKES}-0*(?:{_written(size)})" for size in sizes)
     return {
-        "if": {"pattern": _any_case(f"-{tens}[0-9][abcq]{_TAKES}-[0-9]+(?:gb|mb) *$")},
-        "then": {"pattern": _any_case(f"-(?:{agreeing}) *$")},
+        "if": {"pattern": any_case(f"-{tens}[0-9][abcq]{_TAKES}-[0-9]+(?:gb|mb) *$")},
+        "then": {"pattern": any_case(f"-(?:{agreeing}) *$")},
     }
 
 
@@ -96,10 +96,10 @@ def _can_be(board: str, slices: int, gigabytes: int) -> bool:
 def _rule(boards: list[str], body: str) -> Json:
     names = "|".join(sorted(map(str.lower, boards)))
     start = f"^ *{_VENDOR}(?:{names})"
-    return {"if": {"pattern": _any_case(f"{start}-[0-9]")}, "then": {"pattern": _any_case(f"{start}(?:{body}) *$")}}
+    return {"if": {"pattern": any_case(f"{start}-[0-9]")}, "then": {"pattern": any_case(f"{start}(?:{body}) *$")}}
 
 
-def _any_case(pattern: str) -> str:
+def any_case(pattern: str) -> str:
     """The pattern with each of its letters in both cases; classes such as [abcq] stay classes."""
     out = []
     for part in re.split(r"(\[[^\]]*\]|\\.)", pattern):

@@ -6,7 +6,8 @@ place and the remedy. What takes the code's own knowledge (boards, parameters, w
 {{- $problems := concat
       (include "vgpu-serve.modelProblems" . | fromJsonArray)
       (include "vgpu-serve.tenantProblems" . | fromJsonArray)
-      (include "vgpu-serve.networkProblems" . | fromJsonArray) -}}
+      (include "vgpu-serve.networkProblems" . | fromJsonArray)
+      (include "vgpu-serve.switcherProblems" . | fromJsonArray) -}}
 {{- if $problems -}}
 {{- fail (printf "\n%s\n" (join "\n" $problems)) -}}
 {{- end -}}

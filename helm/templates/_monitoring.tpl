@@ -10,6 +10,9 @@
 {{- if .Values.exporter.enabled -}}
 {{- $_ := set $scraped "exporter" (list "metrics") -}}
 {{- end -}}
+{{- if .Values.switcher.enabled -}}
+{{- $_ := set $scraped "switcher" (list "metrics") -}}
+{{- end -}}
 {{- toJson $scraped -}}
 {{- end }}
 

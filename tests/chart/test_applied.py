@@ -61,7 +61,7 @@ RAY_CLUSTERS = Kind("/apis/ray.io/v1", "rayclusters")
 # kubectl sends some fields each time and calls that configured: a budget's selector, for it is replaced as a whole, and
 # the worker groups, for they are one list to it, and the API has filled in each group's numOfHosts.
 ALWAYS_SENT = ("poddisruptionbudget.", "raycluster.")
-THERE = {None, "default", "kube-system"}
+THERE = {None, "default", "kube-system", "kube-node-lease"}
 
 Json = Any
 

@@ -12,12 +12,13 @@ import pytest
 
 from images import packages
 from images.locked import LockError, entries, names_in, selected
-from tests.chart.helm import ROOT, render
+from tests.chart.helm import CI_VALUES, ROOT, render
 from tests.chart.imports import imported_packages
 from tests.chart.pods import pod_templates
 
 Json = Any
 IMAGES = tuple(packages.EXTRAS)
+PROVIDERS = tuple(f"vgpu.switcher.providers.{name}" for name in ("vsphere", "node_config", "emulated"))
 # What each image's containers run; `models` as the catalog imports a model only when one is served.
 MODULES = {
     "serving": (
@@ -28,6 +29,8 @@ MODULES = {
     "extender": ("vgpu.extender.__main__",),
     "deviceplugin": ("vgpu.deviceplugin.__main__",),
     "exporter": ("vgpu.exporter.__main__",),
+    # Providers are imported only where the file names them; libvirt's binding is a build argument's.
+    "switcher": ("vgpu.switcher.__main__", *PROVIDERS),
 }
 each_image = pytest.mark.parametrize("image", IMAGES)
 
@@ -59,6 +62,12 @@ def test_everything_is_pinned_by_hash(image: str) -> None:
     names = [*installed(image), *names_in((ROOT / "images" / "build-packages.txt").read_text())]
     text = selected((ROOT / "requirements.lock").read_text(), names)
     assert len(re.findall(r"^\S+==\S+ \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)) == len(names)
+
+
+def test_the_binding_that_is_compiled_is_pinned_by_hash_too() -> None:
+    [command] = re.findall(r"pip wheel (--require-hashes --requirement \S+)", dockerfile("switcher"))
+    pinned = (ROOT / command.rpartition(" ")[2]).read_text()
+    assert re.findall(r"^(\S+)==\S+ \\\n    --hash=sha256:[0-9a-f]{64}", pinned, re.MULTILINE) == ["libvirt-python"]
 
 
 LOCK = """\
@@ -103,7 +112,8 @@ def test_an_image_runs_as_the_chart_says(image: str) -> None:
     [exposed] = re.findall(r"^EXPOSE (.*)$", text, re.MULTILINE)
     used = [
         container
-        for pod in pod_templates(render())
+        for files in ((), *((path,) for path in CI_VALUES))
+        for pod in pod_templates(render(files=files))
         for container in pod.containers
         if f"vgpu-serve/{image}:" in container["image"]
     ]

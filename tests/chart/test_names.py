@@ -65,6 +65,13 @@ def test_a_namespace_that_is_a_number_stays_text(files: tuple[Path, ...]) -> Non
     assert wrong == []
 
 
+@pytest.mark.parametrize("namespace", ["default", "kube-node-lease"])
+def test_no_two_objects_have_one_name_whatever_release_and_namespace_are_called(namespace: str) -> None:
+    found = objects(rendered("vgpu-serve", namespace, files=(CHART / "ci" / "switcher-values.yaml",)))
+    about = [(entry["kind"], entry["metadata"].get("namespace"), entry["metadata"]["name"]) for entry in found]
+    assert {each for each in about if about.count(each) > 1} == set()
+
+
 @pytest.mark.parametrize("release", ["2nd", "v1.2"])
 def test_a_release_that_no_service_can_be_named_after_is_refused(release: str) -> None:
     for version in VERSIONS:

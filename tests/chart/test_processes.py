@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.chart.helm import CI_VALUES, of_kind, render
+from tests.chart.helm import CHART, CI_VALUES, of_kind, render
 from tests.chart.pods import PodTemplate, pod_templates
 
 Json = Any
 # The health of a Ray node is asked of Ray itself, on the port of its agent.
 RAY_AGENT = 52365
+SWITCHER = CHART / "ci" / "switcher-values.yaml"
 
 
 def every_container() -> Iterator[tuple[PodTemplate, Json]]:
@@ -49,6 +50,7 @@ def test_every_module_that_is_started_is_there() -> None:
         "vgpu.extender",
         "vgpu.deviceplugin",
         "vgpu.exporter",
+        "vgpu.switcher",
     }
     for name in started:
         module = importlib.import_module(name)
@@ -154,10 +156,10 @@ def test_a_worker_has_time_to_drain() -> None:
 @pytest.mark.parametrize("name", ["HOME", "OMP_NUM_THREADS", "NVIDIA_DRIVER_CAPABILITIES"])
 def test_environment_of_the_values_takes_the_place_of_the_charts(name: str) -> None:
     """Server-side apply, as Helm 4 does it, refuses a name that stands there twice."""
-    sections = ("modelsCheck", "workers", "autoscaler", "extender", "devicePlugin", "exporter")
+    sections = ("modelsCheck", "workers", "autoscaler", "extender", "devicePlugin", "exporter", "switcher")
     given = {"extraEnv": [{"name": name, "value": "mine"}]}
     values: Json = dict.fromkeys(sections, given) | {"ray": {"head": given, "deployer": given}}
-    for pod in pod_templates(render(values)):
+    for pod in pod_templates(render(values, files=(SWITCHER,))):
         for container in pod.containers:
             found = [entry["name"] for entry in container.get("env", ())]
             assert len(found) == len({*found}), f"{pod.owner} {container['name']}: {found}"

@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 
 from autoscaler.adapters.cluster import KubernetesCluster
@@ -38,11 +39,13 @@ from vgpu.core import names
 from vgpu.deviceplugin.metrics import PluginMetrics
 from vgpu.deviceplugin.node_writer import NodeWriter
 from vgpu.deviceplugin.roster import Roster
+from vgpu.switcher.records import Records
 
 Json = Any
 NAME = f"{RELEASE}-vgpu-serve"
 POOL = "workers-v100-8q-8gb"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+ROLES = ("Role", "ClusterRole")
 # In the order in which they can be created.
 APPLIED = {
     "ServiceAccount": Kind("/api/v1", "serviceaccounts"),
@@ -76,17 +79,22 @@ class Rule:
 
 def rules_of(objects: tuple[Json, ...], account: str) -> set[Rule]:
     """Every rule that is bound to the account."""
-    roles = {(role["kind"], role["metadata"]["name"]): role for role in of_kind(objects, "Role", "ClusterRole")}
+    roles = {_place(role, role["kind"], role["metadata"]["name"]): role for role in of_kind(objects, *ROLES)}
     return {
         Rule(namespace=binding["metadata"].get("namespace", ""), verb=verb, group=group, resource=resource, name=name)
         for binding in of_kind(objects, "RoleBinding", "ClusterRoleBinding")
         if account in {subject["name"] for subject in binding["subjects"]}
-        for rule in roles[binding["roleRef"]["kind"], binding["roleRef"]["name"]]["rules"]
+        for rule in roles[_place(binding, binding["roleRef"]["kind"], binding["roleRef"]["name"])]["rules"]
         for verb in rule["verbs"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for name in rule.get("resourceNames", [""])
     }
+
+
+def _place(entry: Json, kind: str, name: str) -> tuple[str, str, str]:
+    """Kind, namespace and name of a role that is, or is referred to by, this object."""
+    return kind, entry["metadata"].get("namespace", "") if kind == "Role" else "", name
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,8 @@ class World:
     admin: Kube
     objects: tuple[Json, ...]
     folder: Path
+    bound: list[Json] = field(default_factory=list)
+    """Bindings beside the chart's own."""
 
     def kubeconfig(self, component: str) -> Path:
         """A kubeconfig of the component's account, with a token of its own."""
@@ -110,7 +120,7 @@ class World:
         made = self.server.audit.records(f"system:serviceaccount:{NAMESPACE}:{NAME}-{component}")
         assert made
         assert [record for record in made if record.code in (401, 403)] == []
-        rules = rules_of(self.objects, f"{NAME}-{component}")
+        rules = rules_of((*self.objects, *self.bound), f"{NAME}-{component}")
         assert rules
         assert sorted(rule for rule in rules if not any(rule.is_for(record) for record in made)) == []
 
@@ -222,7 +232,7 @@ def test_the_extender(world: Callable[..., World]) -> None:
     amounts = node["status"]["allocatable"]
     made.admin.set_node_status("n0", {"allocatable": amounts, "capacity": amounts})
     asked = [_share(made.admin, name, units) for name, units in (("a", 500), ("b", 1500))]
-    with _extender(made) as client:
+    with _process(made, "extender") as client:
         eventually(lambda: client.get("/readyz").status_code == 200, within_s=30)
         for pod in asked:
             found = client.post("/filter", json={"Pod": pod, "Nodes": None, "NodeNames": ["n0"]}).json()
@@ -241,14 +251,90 @@ def _share(admin: Kube, name: str, units: int) -> Json:
     return admin.create(kube.PODS, {"metadata": {"name": name, "namespace": "default"}, "spec": spec}, "default")
 
 
-class _extender:  # noqa: N801 - a context manager named as the functions beside it
+SWITCHED = {
+    "gpus": {"gpu-a": {"board": "v100", "provider": "agent"}},
+    "layouts": {
+        name: {"gpu-a": [{"node": "n1", "profile": profile, "config": name}]}
+        for name, profile in {"day": "v100-4q-4GB", "night": "v100-16q-16GB"}.items()
+    },
+    "providers": {"agent": {"kind": "vgpu_device_manager"}},
+}
+
+
+def test_the_switcher_and_who_asks_it(world: Callable[..., World]) -> None:
+    """One switch by hand, of a node that a batch job has to leave and that is recut in place."""
+    made = world({"switcher": {"enabled": True, "operatorRole": True, "config": SWITCHED}})
+    made.admin.create(kube.NODES, {"metadata": {"name": "n1", "labels": {names.LABEL_PROFILE: "v100-4q-4GB"}}})
+    _beat(made.admin, "2027-01-15T08:00:00Z")
+    _batch_job(made.admin)
+    file = made.folder / "switcher.yaml"
+    file.write_text(yaml.safe_dump(SWITCHED))
+    with _process(made, "switcher", "--config", str(file), "--interval-s", "0.1") as client:
+        records = Records(made.admin, NAMESPACE)
+        eventually(lambda: records.read("gpu-a").layout == "day", within_s=20)
+        assert client.get("/v1/plan", params={"layout": "night"}).json()["plans"][0]["would_refuse"] == []
+        person = _asking(_operator(made), str(client.base_url), "switch", "night")
+        job = eventually(lambda: _evicted(made.admin), within_s=20)
+        made.admin.delete(kube.PODS, job["name"], "default", grace_s=0, uid=job["uid"])
+        eventually(lambda: _labels(made.admin).get("nvidia.com/vgpu.config") == "night", within_s=20)
+        recut = {"nvidia.com/vgpu.config.state": "success", names.LABEL_PROFILE: "v100-16q-16GB"}
+        made.admin.label_node("n1", recut)
+        _beat(made.admin, "2027-01-15T08:05:00Z")
+        assert person.wait(20) == 0
+    assert {event["reason"] for event in made.admin.list(kube.EVENTS, "default")} >= {"SwitchStarted", "SwitchDone"}
+    made.check("switcher")
+    made.check("operator")
+
+
+def _operator(made: World) -> Path:
+    """A person, as far as the server is concerned, to whom somebody has bound the chart's Role."""
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": f"{NAME}-operator"}}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": f"{NAME}-switch-operator"}
+    subject = {"kind": "ServiceAccount", "name": f"{NAME}-operator", "namespace": NAMESPACE}
+    about = {"name": "operators", "namespace": NAMESPACE}
+    binding = {"kind": "RoleBinding", "metadata": about, "roleRef": role, "subjects": [subject]}
+    made.admin.create(APPLIED["ServiceAccount"], account, NAMESPACE)
+    made.admin.create(APPLIED["RoleBinding"], binding, NAMESPACE)
+    made.bound.append(binding)
+    return made.kubeconfig("operator")
+
+
+def _asking(kubeconfig: Path, url: str, *words: str) -> "subprocess.Popen[bytes]":
+    """The command line, as a person gives it."""
+    where = ("--switcher-url", url, "--kubeconfig", str(kubeconfig))
+    return subprocess.Popen([sys.executable, "-m", "autoscaler.cli", *words, *where], stdout=subprocess.DEVNULL)
+
+
+def _batch_job(admin: Kube) -> None:
+    spec = {"nodeName": "n1", "containers": [{"name": "job", "image": "example.com/job:1"}]}
+    admin.create(kube.PODS, {"metadata": {"name": "job", "namespace": "default"}, "spec": spec}, "default")
+
+
+def _evicted(admin: Kube) -> Json:
+    (pod,) = admin.list(kube.PODS, "default", fields="spec.nodeName=n1")
+    return pod["metadata"] if "deletionTimestamp" in pod["metadata"] else None
+
+
+def _beat(admin: Kube, at: str) -> None:
+    """As a kubelet shows that it lives."""
+    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": at}
+    amounts = {names.RESOURCE_GPU: "1"}
+    admin.set_node_status("n1", {"conditions": [ready], "allocatable": amounts, "capacity": amounts})
+
+
+def _labels(admin: Kube) -> Json:
+    return admin.read(kube.NODES, "n1")["metadata"]["labels"]
+
+
+class _process:  # noqa: N801 - a context manager named as the functions beside it
     """The process itself, told to end before the record is looked at: it gives its lease back."""
 
-    def __init__(self, made: World) -> None:
+    def __init__(self, made: World, component: str, *more: str) -> None:
         self._log = made.folder / "log"
-        options = ("--listen", "127.0.0.1:0", "--namespace", NAMESPACE, "--kubeconfig", made.kubeconfig("extender"))
+        options = ("--listen", "127.0.0.1:0", "--namespace", NAMESPACE, "--kubeconfig", made.kubeconfig(component))
         with self._log.open("wb") as file:
-            self._process = subprocess.Popen([sys.executable, "-m", "vgpu.extender", *options], stderr=file)
+            command = [sys.executable, "-m", f"vgpu.{component}", *options, *more]
+            self._process = subprocess.Popen(command, stderr=file)
 
     def __enter__(self) -> httpx.Client:
         said = "listening on 127.0.0.1:"

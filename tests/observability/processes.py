@@ -1,6 +1,6 @@
 """Every process's registry, made by its own code and filled by it: what there is to be asked for.
 
-The extender and the device plugin do not run in the session's embedded system; the live test serves theirs from here.
+Extender, device plugin and switcher do not run in the session's embedded system; the live test serves theirs from here.
 """
 
 import subprocess
@@ -26,11 +26,18 @@ from tests.unit.deviceplugin import build as plugin_build
 from tests.unit.exporter.build import LOST_SLOT, SLOT, ScriptedClock, ScriptedReader, make_sampler
 from tests.unit.extender import build as extender_build
 from vgpu.core import request
+from vgpu.core.switching.record import Asked, Cause, Result, Spent, Step
+from vgpu.core.switching.state_machine import begin
 from vgpu.deviceplugin.metrics import PluginMetrics
 from vgpu.deviceplugin.survey import Refusal, RefusedBecause
 from vgpu.exporter.metrics import SlotCollector
 from vgpu.extender.desk import Desk
-from vgpu.extender.metrics import LedgerCollector, Outcome, Tally
+from vgpu.extender.metrics import LedgerCollector, Outcome
+from vgpu.extender.metrics import Tally as ExtenderTally
+from vgpu.switcher.config import parse
+from vgpu.switcher.metrics import StandingCollector, Tally
+from vgpu.switcher.records import Record
+from vgpu.switcher.running import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ def exporter() -> CollectorRegistry:
 
 def extender() -> CollectorRegistry:
     """Two cards of one node, one pod bound to a part and one promised a whole card."""
-    desk, tally = Desk(), Tally(CollectorRegistry())
+    desk, tally = Desk(), ExtenderTally(CollectorRegistry())
     desk.see_node(extender_build.node("node-1", 16384, 16384))
     for pod in (extender_build.share("a", 700), extender_build.share("b", 1000)):
         desk.decide(request.parse_request(pod), ["node-1"], 100.0)
@@ -123,6 +130,46 @@ def device_plugin() -> CollectorRegistry:
     return registry
 
 
+def switcher() -> CollectorRegistry:
+    """A GPU on its way to the night's layout, and one that nobody can switch; a switch ends whenever somebody looks."""
+    guests = {name: [{"node": name, "profile": profile}] for name, profile in PROFILES.items()}
+    config = parse(
+        {
+            "gpus": {gpu: {"board": "v100", "provider": "lab"} for gpu in ("gpu-a", "gpu-b")},
+            "layouts": {"day": {"gpu-a": guests["node-1"]}, "night": {"gpu-a": guests["node-5"]}},
+            "schedule": [{"layout": "day", "at": "07:00"}],
+            "providers": {"lab": {"kind": "libvirt", "uri": "test:///default"}},
+        },
+        interval_s=2,
+    )
+    asked = Asked(id="a", layout="night", cause=Cause.SCHEDULE, at_s=1.5e9)
+    begun = replace(begin(asked, "gpu-a", "day", "night", 1.5e9), step=Step.DRAIN)
+    ended = replace(
+        begun, result=Result.DONE, ended_at_s=1.5e9 + 90, spent=(Spent(step=Step.DRAIN, goal="night", seconds=40.0),)
+    )
+    standing = Standing(
+        config=config,
+        records={"gpu-a": Record(gpu="gpu-a", layout="day", switch=begun), "gpu-b": Record(gpu="gpu-b")},
+        problems={"gpu-b": "no layout has all its nodes ready"},
+        lowest_units={"gpu-a": 3000},
+        leads=True,
+        at_s=1.5e9,
+    )
+    registry = CollectorRegistry()
+    tally = Tally(registry)
+    for gpu in standing.records:
+        tally.know(gpu)
+
+    def happen() -> None:
+        tally.moved(begun, ended)
+        tally.failed("lab", "look")
+
+    registry.register(AtEachScrape(happen))
+    registry.register(StandingCollector(lambda: standing))
+    return registry
+
+
+PROFILES = {"node-1": "v100-4q-4GB", "node-5": "v100-16q-16GB"}
 REGISTRIES = {
     "worker": worker,
     "autoscaler": autoscaler,
@@ -130,6 +177,7 @@ REGISTRIES = {
     "exporter": exporter,
     "extender": extender,
     "device plugin": device_plugin,
+    "switcher": switcher,
 }
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 NS = 'namespace="serving"'
 OF = f'{NS}, model="minilm"'
+SWITCHER = f'{NS}, instance="10.0.0.5:9108"'
+GPU = f'{SWITCHER}, gpu="gpu-a"'
 POD = f'{OF}, instance="10.0.0.1:9105", pod="w1"'
 LASTS_MIN = 1500
 LONG = ("7h", "8h", "24h")
@@ -49,7 +51,7 @@ def absent(minutes: int = LASTS_MIN) -> str:
 
 
 def healthy() -> dict[str, str]:
-    """One model that keeps both promises, one leader, a card in good health, an extender that decides."""
+    """A model that keeps both promises, one leader, a card in good health, an extender that decides, a GPU at rest."""
     leader, other = f'{NS}, instance="10.0.0.8:9106"', f'{NS}, instance="10.0.0.9:9106"'
     node = f'{NS}, node="n1"'
     gauges: dict[str, float] = {
@@ -76,6 +78,12 @@ def healthy() -> dict[str, str]:
         f"vgpu_extender_ready{{{leader}}}": 1,
         f"vgpu_extender_ready{{{other}}}": 0,
         f"vgpu_ledger_drift_pods{{{leader}}}": 0,
+        f"vgpu_serve_switcher_leader{{{SWITCHER}}}": 1,
+        f"vgpu_serve_switcher_config_refused{{{SWITCHER}}}": 0,
+        f"vgpu_serve_switch_refused{{{GPU}}}": 0,
+        f"vgpu_serve_switch_problem{{{GPU}}}": 0,
+        f"vgpu_serve_switch_stuck{{{GPU}}}": 0,
+        f"vgpu_serve_switch_started_timestamp_seconds{{{GPU}}}": 0,
     }
     counters: dict[str, float] = {
         f"vgpu_serve_failed_ticks_total{{{leader}}}": 0,
@@ -85,6 +93,10 @@ def healthy() -> dict[str, str]:
         f'vgpu_serve_replica_changes_total{{{leader}, model="minilm", direction="down"}}': 1 / 240,
         f"vgpu_serve_last_tick_timestamp_seconds{{{leader}}}": 60,
         f"vgpu_ledger_drift_repaired_total{{{leader}}}": 0,
+        f"vgpu_serve_switcher_last_pass_timestamp_seconds{{{SWITCHER}}}": 60,
+        # To the night's layout and back, once a day.
+        f'vgpu_serve_switches_total{{{GPU}, result="done"}}': 2 / 1440,
+        f'vgpu_serve_switches_total{{{GPU}, result="rolled_back"}}': 0,
         # A client's own mistakes are nobody's failure.
         f'vgpu_serve_requests_total{{{POD}, code="400"}}': 30,
     }

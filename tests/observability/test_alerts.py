@@ -10,13 +10,14 @@ import yaml
 from helm.generate import rules
 from helm.generate.objectives import BURNS
 from tests.observability import scenarios
-from tests.observability.scenarios import NS, OF, POD, Case, absent, answered, constant, counter
+from tests.observability.scenarios import GPU, NS, OF, POD, SWITCHER, Case, absent, answered, constant, counter
 
 RULES = sorted(str(path) for path in (Path(__file__).parents[2] / "helm" / "rules").iterdir())
 LEADER, OTHER = f'{NS}, instance="10.0.0.8:9106"', f'{NS}, instance="10.0.0.9:9106"'
 NODE = f'{NS}, node="n1"'
 HERE = {"namespace": "serving"}
 MODEL = {**HERE, "model": "minilm"}
+OF_GPU = {**HERE, "gpu": "gpu-a"}
 ASLEEP = f'haproxy_backend_http_requests_total{{{NS}, instance="10.0.0.3:9101", proxy="asleep-minilm"}}'
 NOBODY_LEADS = {f"vgpu_serve_leader{{{instance}}}": absent() for instance in (LEADER, OTHER)}
 UNPLACED = {f'vgpu_serve_unplaced_replicas{{{LEADER}, model="minilm"}}': constant(2)}
@@ -136,6 +137,26 @@ CAUSES = [
     fires("VgpuExtenderNotOneLeader", "page", "40m", HERE, {
         f"vgpu_extender_ready{{{LEADER}}}": "1x20 _x300", f"vgpu_extender_ready{{{OTHER}}}": "0x20 _x300",
     }),
+    fires("VgpuServeSwitchRefused", "ticket", "10m", OF_GPU, {f"vgpu_serve_switch_refused{{{GPU}}}": constant(1)}),
+    fires("VgpuServeSwitchPrevented", "ticket", "20m", OF_GPU, {f"vgpu_serve_switch_problem{{{GPU}}}": constant(1)}),
+    fires("VgpuServeSwitchRolledBack", "ticket", "45m", OF_GPU, {
+        f'vgpu_serve_switches_total{{{GPU}, result="rolled_back"}}': "0x30 1x300",
+    }),
+    fires("VgpuServeSwitchStuck", "page", "10m", OF_GPU, {f"vgpu_serve_switch_stuck{{{GPU}}}": constant(1)}),
+    fires("VgpuServeSwitchSlow", "ticket", "1h40m", OF_GPU, {
+        f"vgpu_serve_switch_started_timestamp_seconds{{{GPU}}}": "0x30 1800x300",
+    }),
+    fires("VgpuServeSwitcherDown", "page", "10m", HERE, {f"vgpu_serve_switcher_leader{{{SWITCHER}}}": constant(0)}),
+    fires("VgpuServeSwitcherDown", "page", "10m", HERE, {
+        f'vgpu_serve_switcher_leader{{{NS}, instance="10.0.0.6:9108"}}': constant(1),
+    }),
+    fires("VgpuServeSwitcherDown", "page", "40m", HERE, {f"vgpu_serve_switcher_leader{{{SWITCHER}}}": "1x20 _x300"}),
+    fires("VgpuServeSwitcherDown", "page", "40m", HERE, {
+        f"vgpu_serve_switcher_last_pass_timestamp_seconds{{{SWITCHER}}}": "0+60x30 1800+0x300",
+    }),
+    fires("VgpuServeSwitcherConfigRefused", "ticket", "10m", HERE, {
+        f"vgpu_serve_switcher_config_refused{{{SWITCHER}}}": constant(1),
+    }),
 ]  # fmt: skip
 QUIET = [
     silent("a healthy day", '=~".+"', "24h", {}),
@@ -161,6 +182,25 @@ QUIET = [
             f'vgpu_serve_unplaced_replicas{{{OTHER}, model="minilm"}}': constant(1)}),
     silent("no extender here", '="VgpuExtenderNotOneLeader"', "10m",
            {f"vgpu_extender_ready{{{instance}}}": absent() for instance in (LEADER, OTHER)}),
+    silent("no switcher here", '="VgpuServeSwitcherDown"', "10m", {
+        f"vgpu_serve_switcher_leader{{{SWITCHER}}}": absent(),
+        f"vgpu_serve_switcher_last_pass_timestamp_seconds{{{SWITCHER}}}": absent(),
+    }),
+    silent("a switcher that waits beside the one that leads", '="VgpuServeSwitcherDown"', "20m", {
+        f'vgpu_serve_switcher_leader{{{NS}, instance="10.0.0.6:9108"}}': constant(0),
+    }),
+    silent("a switch of half an hour", '=~"VgpuServeSwitch.*"', "1h30m", {
+        f"vgpu_serve_switch_started_timestamp_seconds{{{GPU}}}": "0x30 1800x30 0x300",
+    }),
+    silent("a pass that could not read", '="VgpuServeSwitchPrevented"', "25m", {
+        f"vgpu_serve_switch_problem{{{GPU}}}": "0x10 1x8 0x300",
+    }),
+    silent("a switch that was done", '="VgpuServeSwitchRolledBack"', "45m", {
+        f'vgpu_serve_switches_total{{{GPU}, result="done"}}': "0x30 1x300",
+    }),
+    silent("a switch that was undone yesterday", '="VgpuServeSwitchRolledBack"', "2h", {
+        f'vgpu_serve_switches_total{{{GPU}, result="rolled_back"}}': "0x30 1x300",
+    }),
     silent("a lease that changed hands", '=~"VgpuServe(NoLeader|TwoLeaders)"', "21m",
            {f"vgpu_serve_leader{{{LEADER}}}": "1x19 0x300", f"vgpu_serve_leader{{{OTHER}}}": "0x20 1x300"}),
 ]  # fmt: skip

@@ -65,15 +65,19 @@ def desired_and_actual() -> Panel:
     """Also for the overview."""
     states = of_model("vgpu_serve_replicas", 'state=~"desired|running|starting"')
     limits = of_model("vgpu_serve_replicas_limit")
+    leaving = of_model("vgpu_serve_replicas_leaving")
     return replace(
         graph(
             "Replicas: desired, running, and the band they may move in",
             "desired is the last decision. Running below it for long: look at starting, at time to ready, and at"
-            " unplaced replicas. desired at the dashed max under load: raise max_replicas, or accept the latency.",
+            " unplaced replicas. desired at the dashed max under load: raise max_replicas, or accept the latency."
+            " leaving: they run on nodes that will be taken away, beside their successors; for minutes: too few slots"
+            " stay.",
             COUNT,
             [
                 query(highest(states, "model", "state"), "{{state}} {{model}}"),
                 query(highest(limits, "model", "bound"), "{{bound}} {{model}}"),
+                query(f"{highest(leaving, 'model')} > 0", "leaving {{model}}"),
             ],
         ),
         width=12,

@@ -22,7 +22,7 @@ from helm.generate.panel import (
     query,
     total,
 )
-from helm.generate.panels import burn, decisions, model
+from helm.generate.panels import burn, decisions, model, switching
 
 
 def rows() -> tuple[Row, ...]:
@@ -42,6 +42,7 @@ def rows() -> tuple[Row, ...]:
         ),
         Row(title="Capacity", panels=(decisions.desired_and_actual(), _slots())),
         Row(title="Control", panels=(_leaders(), _since(), _refused(), _unhealthy(), _version(), _applications())),
+        switching.overview(),
         Row(title="Models", panels=(_models(),)),
     )
 
@@ -166,7 +167,7 @@ def _unhealthy() -> Panel:
 
 def _version() -> Panel:
     return number(
-        "Autoscalers by version",
+        "Autoscalers and switchers by version",
         "Two versions for long: a roll-out is stuck.",
         COUNT,
         query(f"count by (version) ({of_namespace('vgpu_serve_build_info')})", "{{version}}"),
