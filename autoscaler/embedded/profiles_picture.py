@@ -58,11 +58,11 @@ def draw(
 def _draw_latency(panel: Axes, timeline: Timeline, objective_ms: float) -> None:
     windows = timeline.windows(WIDTH_S)
     times_s = [at_s for at_s, _ in windows]
+    panel.set_yscale("log")
     for quantile, colour in (("p50", P50), ("p95", P95)):
         values = [getattr(summary, f"{quantile}_ms") for _, summary in windows]
         panel.plot(times_s, [float("nan") if v is None else v for v in values], label=quantile, color=colour)
     panel.axhline(objective_ms, color=OBJECTIVE, linestyle="--", linewidth=1, label=f"objective {objective_ms:g} ms")
-    panel.set_yscale("log")
     panel.set_ylabel("latency, ms (log)")
     panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
 

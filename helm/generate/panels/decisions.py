@@ -77,7 +77,7 @@ def desired_and_actual() -> Panel:
             [
                 query(highest(states, "model", "state"), "{{state}} {{model}}"),
                 query(highest(limits, "model", "bound"), "{{bound}} {{model}}"),
-                query(f"{highest(leaving, 'model')} > 0", "leaving {{model}}"),
+                query(highest(leaving, "model"), "leaving {{model}}"),
             ],
         ),
         width=12,
