@@ -74,7 +74,7 @@ class Script:
 
 
 SCRIPT = Script(
-    day=Step(rate_per_s=12, duration_s=75),
+    day=Step(rate_per_s=9, duration_s=75),
     night=Step(rate_per_s=3, duration_s=125),
     next_day=Step(rate_per_s=32, duration_s=75),
     night_after_s=45.0,
