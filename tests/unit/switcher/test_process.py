@@ -83,8 +83,16 @@ def test_a_provider_that_is_away_ends_in_a_refusal_with_its_reason(here: World) 
 
 
 def test_a_dry_run_writes_nothing(here: World) -> None:
-    with running(here, "--dry-run") as (process, _):
-        time.sleep(0.5)
+    series = "vgpu_serve_switcher_last_pass_timestamp_seconds "
+    with running(here, "--dry-run") as (process, url):
+        passes: set[str] = set()
+
+        def told() -> int:
+            lines = httpx.get(f"{url}/metrics", trust_env=False).text.splitlines()
+            passes.update(line for line in lines if line.startswith(series))
+            return len(passes)
+
+        eventually(told, lambda count: count > 2)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=20)
     assert "dry run: nothing is changed" in said
