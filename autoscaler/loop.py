@@ -40,6 +40,7 @@ from autoscaler.ports import (
     Tick,
     Unavailable,
 )
+from autoscaler.uncollected import uncollected
 from vgpu.adapters.kube_watch import Backoff
 from vgpu.core.inventory import Inventory
 
@@ -132,7 +133,8 @@ class Loop:
             self._follow(problems)
             seen = self._observe(problems)
             now_s = self._world.clock.now_s()
-            self._state, plan = decide(self._spec, self._state, seen, self._cluster_seen.inventory, now_s)
+            with uncollected():
+                self._state, plan = decide(self._spec, self._state, seen, self._cluster_seen.inventory, now_s)
             plan = lodgers.put_back(plan, self._lent, is_unread=self._patience["serving"].failures > 0)
             dry_run = dry_run or not self._leads(problems)
             if not dry_run:

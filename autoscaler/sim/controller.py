@@ -15,6 +15,7 @@ from autoscaler.core.observation import DeploymentSeen, Missing, Observation, Po
 from autoscaler.core.spec import FleetSpec, ModelSpec, PoolSpec
 from autoscaler.core.state import State
 from autoscaler.sim.world import World
+from autoscaler.uncollected import uncollected
 from vgpu.core.inventory import Inventory
 
 INTERVAL_S = 5.0
@@ -82,7 +83,8 @@ class Ours:
         self._state = State()
 
     def tick(self, view: View) -> Sequence[Action]:
-        self._state, plan = decide(view.spec, self._state, view.seen, view.inventory, view.now_s)
+        with uncollected():
+            self._state, plan = decide(view.spec, self._state, view.seen, view.inventory, view.now_s)
         if self._keep_plans:
             self.plans.append(plan)
         return plan.actions
