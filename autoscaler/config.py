@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autoscaler.about import ModelAbout
@@ -20,8 +19,10 @@ from autoscaler.core.spec import FleetSpec, GuardrailSettings, ModelSpec, Policy
 from autoscaler.refusal import Refused
 from models.parameters import not_json
 from models.source import shown
+from vgpu import yaml_document
 from vgpu.core.profile import ProfileError
 from vgpu.core.slot_type import parse_slot_types
+from vgpu.yaml_document import NotYaml
 
 Json = Any
 ANY_CARD = "fraction"
@@ -167,9 +168,9 @@ def load_file(path: Path) -> ModelsFile:
 def read(path: Path, content: bytes) -> ModelsFile:
     """Check what was read from a models file. Raises `ConfigError`, each problem with the file's name."""
     try:
-        document = yaml.safe_load(content.decode("utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 13th month, a number of 5000 digits
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        document = yaml_document.load(content)
+    except NotYaml as error:
+        raise ConfigError(f"{path}: {error}") from error
     try:
         return parse_file(document)
     except ConfigError as error:

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models import source as sources
 from models.parameters import not_json
+from vgpu import yaml_document
 from vgpu.core.profile import ProfileError
 from vgpu.core.slot_type import parse_slot_types
+from vgpu.yaml_document import NotYaml
 
 # Strict: YAML's `yes` is no 1 and its "8" no 8.
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -192,11 +193,11 @@ def _validated(document: dict[str, Any], names: Sequence[object]) -> ServingConf
 def load(path: Path) -> ServingConfig:
     """Read a models file. Raises `ConfigError` naming the file."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml_document.load(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give a readable models file") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 13th month, a number of 5000 digits
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except NotYaml as error:
+        raise ConfigError(f"{path}: {error}") from error
     try:
         return parse(document)
     except ConfigError as error:

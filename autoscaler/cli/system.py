@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-import yaml
 from rich.console import Console
 
 from autoscaler import config
@@ -16,6 +15,7 @@ from autoscaler.cli import terminal
 from autoscaler.embedded import addresses, fleet, preflight, switches
 from autoscaler.embedded.installation import Installation, Plan
 from autoscaler.refusal import Refused
+from vgpu import yaml_document
 
 Part = TypeVar("Part")
 
@@ -83,12 +83,12 @@ def _fleet(given: Given) -> fleet.Fleet:
 
 def on_slots(models: Path, slots: str, run_directory: Path) -> Path:
     """Copy a models file that has been checked, with every model on the given slot type."""
-    document = yaml.safe_load(models.read_text(encoding="utf-8"))
+    document = yaml_document.load(models.read_bytes())
     for section in document["models"].values():
         section["slot"] = slots
     run_directory.mkdir(parents=True, exist_ok=True)
     copy = run_directory / "models.yaml"
-    copy.write_text(yaml.safe_dump(document, sort_keys=False))
+    copy.write_text(yaml_document.dump(document))
     return copy
 
 

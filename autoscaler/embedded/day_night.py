@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from autoscaler.embedded import batch
 from autoscaler.load.schedule import Step
+from vgpu import yaml_document
 from vgpu.core import names
 
 Json = dict[str, Any]
@@ -84,7 +83,7 @@ SCRIPT = Script(
 
 def switcher_document(text: str, schedule: list[Json]) -> str:
     """The switcher's file with this schedule, in UTC."""
-    return yaml.safe_dump({**yaml.safe_load(text), "time_zone": "UTC", "schedule": schedule}, sort_keys=False)
+    return yaml_document.dump({**yaml_document.load(text), "time_zone": "UTC", "schedule": schedule})
 
 
 def training_deployment(namespace: str) -> Json:

@@ -12,16 +12,17 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from autoscaler.config import lines_of
 from autoscaler.core.spec import FleetSpec
 from autoscaler.refusal import Refused
+from vgpu import yaml_document
 from vgpu.core.offer import OfferedGpu, render_gpus
 from vgpu.core.profile import Profile, ProfileError
 from vgpu.core.share import UNITS_PER_GPU, SchedulerPolicy
 from vgpu.core.slot_type import Fraction, SlotType, parse_slot_type
+from vgpu.yaml_document import NotYaml
 
 STRICT = ConfigDict(extra="forbid", frozen=True)
 NAMESPACE = uuid.UUID("5f0c8f9a-51e0-4d3c-9f55-0b8f3f6d7a10")
@@ -280,11 +281,11 @@ def default(slots: str = DEFAULT_SLOTS) -> Fleet:
 def load(path: Path) -> Fleet:
     """Read a fleet file. Raises `FleetError` listing every problem."""
     try:
-        return Fleet.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Fleet.model_validate(yaml_document.load(path.read_bytes()))
     except OSError as error:
         raise FleetError(f"{path}: {error.strerror}; give a readable fleet file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FleetError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except NotYaml as error:
+        raise FleetError(f"{path}: {error}") from error
     except ValidationError as error:
         raise FleetError("\n".join(f"{path}: {line}" for line in lines_of(error))) from None
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from autoscaler.embedded.fleet import Fleet
 from autoscaler.refusal import Refused
+from vgpu import yaml_document
 from vgpu.switcher import config
 from vgpu.switcher.providers.settings import KINDS, Emulated
+from vgpu.yaml_document import NotYaml
 
 EMULATED = next(kind for kind, settings in KINDS.items() if settings is Emulated)
 
@@ -56,14 +56,14 @@ def complete(text: str, *, url: str, token_file: Path) -> str:
     What is no such document stays as it is written: what is wrong with it is the switcher's to say.
     """
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError:
+        document = yaml_document.load(text)
+    except NotYaml:
         return text
     emulated = list(_emulated(document))
     for provider in emulated:
         provider.setdefault("url", url)
         provider.setdefault("token_file", str(token_file))
-    return yaml.safe_dump(document, sort_keys=False) if emulated else text
+    return yaml_document.dump(document) if emulated else text
 
 
 def check(path: Path, fleet: Fleet) -> None:

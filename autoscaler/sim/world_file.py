@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from autoscaler.core.plain import as_json_value
 from autoscaler.refusal import Refused
 from autoscaler.sim.records import Undecodable, decode
 from autoscaler.sim.world import SimModel, World, default_world
+from vgpu import yaml_document
 from vgpu.core.profile import Profile
+from vgpu.yaml_document import NotYaml
 
 # A 32 GB card in equal parts.
 SLOT_GB = (32, 16, 8, 4, 2, 1)
@@ -23,11 +23,11 @@ SLOT_GB = (32, 16, 8, 4, 2, 1)
 def load(path: Path) -> World:
     """Read a fleet. Raises `Refused` naming the file and the key."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml_document.load(path.read_bytes())
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}; give a readable file that describes a fleet") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Refused(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except NotYaml as error:
+        raise Refused(f"{path}: {error}") from error
     if not isinstance(document, dict):
         raise Refused(f"{path}: expected a mapping with fields such as cards, models and foreign")
     cards = document.get("cards")

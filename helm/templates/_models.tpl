@@ -6,16 +6,7 @@
 {{- $_ := set $file $key . -}}
 {{- end -}}
 {{- end -}}
-{{- include "vgpu-serve.processYaml" $file -}}
-{{- end }}
-
-{{/*
-A value as YAML 1.1, which the processes read. Helm writes 0.000001 as 1e-06, which is a text to them; 1.0e-06 is the
-number. The texts = and << are something else to them where they stand bare.
-*/}}
-{{- define "vgpu-serve.processYaml" -}}
-{{- $numbers := regexReplaceAll "(?m)((?:: |- )-?[0-9]+)(e[-+][0-9]+)$" (toYaml .) "${1}.0${2}" -}}
-{{- regexReplaceAll "(?m)((?:: |- ))(=|<<)$" $numbers "${1}\"${2}\"" -}}
+{{- toYaml $file -}}
 {{- end }}
 
 {{/*

@@ -3,9 +3,9 @@
 Eight slots a node, all of one card; half as many models as nodes. At rest every slot is held and nothing changes.
 Growing: half of the slots are free, and the load of every model rises at every tick. Short: the same with no slot free,
 so that models yield to one another. Each size runs in a process of its own, learns first, and is then timed over
-consecutive ticks with new readings. One core, called as the live loop calls it: the cyclic collector waits until the plan
-is made, and the collection of the young records that follows counts. Building the readings does not. A 1,000-node fleet
-is modelled here, never measured on one.
+consecutive ticks with new readings. One core, called as the live loop calls it: the cyclic collector waits until the
+plan is made, and the collection of the young records that follows counts. Building the readings does not. A 1,000-node
+fleet is modelled here, never measured on one.
 """
 
 import argparse

@@ -4,12 +4,12 @@ import re
 from typing import Any
 
 import pytest
-import yaml
 
 from autoscaler.config import parse, pool_name
 from tests.chart.helm import named, of_kind, render, title
 from tests.chart.models_documents import SLOTS
 from tests.chart.pods import pod_templates
+from vgpu import yaml_document
 from vgpu.core import names
 from vgpu.core.slot_type import Fraction, parse_slot_type
 
@@ -70,7 +70,7 @@ def test_the_file_is_what_the_values_say() -> None:
         "guardrails": {"step_up_count": 3},
         "card_costs": {"v100": 2.5},
     }
-    written = yaml.safe_load(named(render(given), "ConfigMap", f"{FULLNAME}-models")["data"]["models.yaml"])
+    written = yaml_document.load(named(render(given), "ConfigMap", f"{FULLNAME}-models")["data"]["models.yaml"])
     assert written == {**given, "models": {"one": given["models"]["one"]}}
     assert [model.name for model in parse(written).models] == ["one"]
 
@@ -80,19 +80,19 @@ def test_large_numbers_stay_numbers() -> None:
     serving = {"max_body_bytes": 1 << 30, "max_queue": 100_000, "max_wait_ms": 0.5, "max_deadline_ms": 60_000}
     models = {"filetype": None, "one": {**MODEL, "serving": serving}}
     text = named(render({"models": models}), "ConfigMap", f"{FULLNAME}-models")["data"]["models.yaml"]
-    assert yaml.safe_load(text)["models"]["one"]["serving"] == serving
+    assert yaml_document.load(text)["models"]["one"]["serving"] == serving
 
 
 TEXTS = ("=", "<<", "yes", "1e-06", "1:30", "0o17", "1_000", "2001-01-01", "null", "{{ .Values }}", "- a", "", " a\n b")
 
 
 def test_every_value_is_read_as_it_was_written() -> None:
-    """Helm writes YAML 1.2, the processes read 1.1."""
+    """Helm writes YAML 1.2; the processes read its numbers as such."""
     parameters: Json = {f"p{place}": text for place, text in enumerate(TEXTS)} | {"list": list(TEXTS)}
     parameters |= {"small": [1e-06, -2e-08, 1.5e-07], "large": [1e21, 5e30], "counts": [1_000_000, 1 << 40]}
     models = {"filetype": None, "one": {**MODEL, "parameters": parameters}}
     text = named(render({"models": models}), "ConfigMap", f"{FULLNAME}-models")["data"]["models.yaml"]
-    assert yaml.safe_load(text)["models"]["one"]["parameters"] == parameters
+    assert yaml_document.load(text)["models"]["one"]["parameters"] == parameters
 
 
 def test_the_check_reads_the_same_file() -> None:

@@ -11,6 +11,7 @@ from jsonschema import Draft7Validator
 from helm.generate.switcher_file import config as schema_of_file
 from tests.chart.helm import CHART, RELEASE, VERSIONS, named, of_kind, render, template, title
 from tests.chart.pods import pod_templates
+from vgpu import yaml_document
 from vgpu.switcher.config import ConfigError, parse
 
 Json = Any
@@ -73,7 +74,7 @@ def test_it_is_off_by_default() -> None:
 def test_the_switcher_reads_what_was_written(version: str) -> None:
     """Though Helm takes times of day and dates for something else on the way."""
     data = named(render(files=(VALUES,), version=version), "ConfigMap", f"{NAME}-switcher")["data"]
-    read = parse(yaml.safe_load(data["switcher.yaml"]), interval_s=2)
+    read = parse(yaml_document.load(data["switcher.yaml"]), interval_s=2)
     assert read == parse(GIVEN["config"], interval_s=2)
 
 
@@ -81,7 +82,7 @@ def test_the_switcher_reads_what_was_written(version: str) -> None:
 def test_a_small_number_stays_a_number(version: str) -> None:
     given = changed("policy", {"announce_s": 1e-06, "late_s": 1_000_000})
     data = named(render(with_config(given), version=version), "ConfigMap", f"{NAME}-switcher")["data"]
-    assert parse(yaml.safe_load(data["switcher.yaml"]), interval_s=2) == parse(given, interval_s=2)
+    assert parse(yaml_document.load(data["switcher.yaml"]), interval_s=2) == parse(given, interval_s=2)
 
 
 def test_a_change_of_the_file_restarts_nothing() -> None:

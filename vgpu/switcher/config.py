@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
-
+from vgpu import yaml_document
 from vgpu.core import layout as layouts
 from vgpu.core.layout import Guest, Layout, PhysicalGpu
 from vgpu.core.profile import BOARD_GB, ProfileError
@@ -21,6 +20,7 @@ from vgpu.switcher import sections
 from vgpu.switcher.calendar import EVERY_DAY, Calendar, Entry
 from vgpu.switcher.providers.settings import KINDS, RECUT_IN_PLACE, ProviderSettings
 from vgpu.switcher.sections import WEEKDAYS, section
+from vgpu.yaml_document import NotYaml
 
 Json = Any
 
@@ -79,9 +79,9 @@ def load(path: Path, *, interval_s: float) -> Config:
 def read(path: Path, content: bytes, *, interval_s: float) -> Config:
     """Check what was read from a file. Raises `ConfigError`, each problem with the file's name."""
     try:
-        document = yaml.safe_load(content.decode("utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        document = yaml_document.load(content)
+    except NotYaml as error:
+        raise ConfigError(f"{path}: {error}") from error
     try:
         return parse(document, interval_s=interval_s)
     except ConfigError as error:

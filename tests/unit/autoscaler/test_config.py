@@ -133,6 +133,7 @@ def test_a_file_that_is_none_is_said_to_be_so(document: Any, said: list[str]) ->
     ("content", "said"),
     [
         (b"models: [", "not YAML: while parsing"),
+        (b"models: {a: {}, a: {}}", "not YAML: the key 'a' is given twice; remove one of them"),
         (b"\xff\xfe\x00", "not YAML: "),
         (b"", "the file: expected a mapping"),
         *((content, "not YAML: ") for content in NO_VALUES),

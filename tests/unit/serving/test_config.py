@@ -192,7 +192,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"models: [", b"\tmodels: 1", b"\xff\xfe\x00", b"models: {[]: 1}", b"a: b: c", *NO_VALUES]
+    "content",
+    [b"models: [", b"\tmodels: 1", b"\xff\xfe\x00", b"models: {[]: 1}", b"a: b: c", b"a: 1\na: 2", *NO_VALUES],
 )
 def test_a_file_that_is_no_yaml_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "models.yaml"

@@ -150,6 +150,7 @@ def test_every_problem_is_said_at_once() -> None:
     ("content", "said"),
     [
         (b"gpus: [", "not YAML"),
+        (b"{gpus: {a: {}, a: {}}}", "not YAML: the key 'a' is given twice; remove one of them"),
         (b"gpus: {a: 2026-13-01}", "not YAML: month must be in 1..12"),
         (b"[]", "the file: expected a mapping"),
         (b"{}", "gpus: missing; it has no default"),
