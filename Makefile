@@ -70,11 +70,12 @@ helm: set-up
 	$(BIN)/python -m helm.generate
 	$(BIN)/python -m images.packages
 
-# Every image, for the chart's `image.registry`: make images REGISTRY=registry.example.com TAG=0.1.0
+# Every image, for the chart's `image.registry`: make images REGISTRY=registry.example.com TAG=0.1.0. LIBVIRT=true compiles
+# the libvirt provider into the switcher's.
 images:
 	@for name in $(notdir $(patsubst %/,%,$(dir $(wildcard images/*/Dockerfile)))); do \
 		$(BUILDER) build --file images/$$name/Dockerfile --tag $(REGISTRY:%=%/)vgpu-serve/$$name:$(TAG) \
-			--build-arg VERSION=$(TAG) . || exit 1; \
+			--build-arg VERSION=$(TAG) $(LIBVIRT:%=--build-arg LIBVIRT=%) . || exit 1; \
 	done
 
 integration: set-up tools prometheus
