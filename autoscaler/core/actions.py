@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from autoscaler.core import seating
 from autoscaler.core.decision import Action, Decision, SetWorkers, rank
 from autoscaler.core.drains import retarget
-from autoscaler.core.observation import DeploymentSeen, PoolSeen, ReplicaSeen, ReplicaState
+from autoscaler.core.observation import DeploymentSeen, PoolSeen, ReplicaSeen, ReplicaState, WorkerSeen
 from autoscaler.core.seating import Party
 from autoscaler.core.spec import FleetSpec, ModelSpec
 
@@ -45,46 +45,76 @@ def plan_actions(
     """The ordered actions of this tick, and since when each pool has had workers to spare."""
     actions: list[Action] = []
     surplus: dict[str, float] = {}
+    pools = _pools(fleet)
     for names in fleet.spec.joined_pools:
-        targets = _replica_targets(fleet, names[0]) if len(names) == 1 else _joined_targets(fleet, names)
-        draining = _draining(fleet, names)
+        targets = _replica_targets(fleet, pools[names[0]]) if len(names) == 1 else _joined_targets(fleet, names)
+        draining = _draining(pools, names)
         if not fleet.closing.isdisjoint(names):
             targets = {model: min(target, fleet.deployments[model].target) for model, target in targets.items()}
         for model, target in targets.items():
             actions += retarget(fleet.deployments[model], target, fleet.decisions[model], draining)
-        for seen in [fleet.pools[name] for name in names if name in fleet.pools]:
-            nodes, before_s = preferred_nodes.get(seen.pool, ()), surplus_since_s.get(seen.pool)
-            sized, since_s = _resize(fleet, seen, targets, nodes, before_s, now_s)
+        for name in names:
+            nodes, before_s = preferred_nodes.get(name, ()), surplus_since_s.get(name)
+            sized, since_s = _resize(fleet, pools[name], targets, nodes, before_s, now_s)
             actions += sized
             if since_s is not None:
-                surplus[seen.pool] = since_s
+                surplus[name] = since_s
     return tuple(sorted(actions, key=rank)), surplus
 
 
-def _draining(fleet: Fleet, names: Sequence[str]) -> frozenset[str] | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pool:
+    """One pool, with what all its models ask about its workers."""
+
+    seen: PoolSeen | None
+    models: Sequence[ModelSpec]
+    """Those whose replicas may live here, in the order of priority."""
+    live: Sequence[WorkerSeen]
+    draining: frozenset[str]
+    """All that drain, those on their way out too."""
+    held: frozenset[str | None]
+    """Workers of all pools that hold a replica; None is among them where some replica's is not known."""
+
+
+def _pools(fleet: Fleet) -> dict[str, _Pool]:
+    """Look at every pool once: a fleet has thousands of workers, and hundreds of models that ask about them."""
+    models: dict[str, list[ModelSpec]] = {pool.name: [] for pool in fleet.spec.pools}
+    for model in fleet.spec.by_priority:
+        for name in model.pools:
+            models[name].append(model)
+    held = frozenset([replica.worker for seen in fleet.deployments.values() for replica in seen.replicas])
+    pools: dict[str, _Pool] = {}
+    for name, mine in models.items():
+        seen = fleet.pools.get(name)
+        live = () if seen is None else seen.live
+        draining = frozenset(() if seen is None else [worker.pod for worker in seen.workers if worker.draining])
+        pools[name] = _Pool(seen=seen, models=mine, live=live, draining=draining, held=held)
+    return pools
+
+
+def _draining(pools: Mapping[str, _Pool], names: Sequence[str]) -> frozenset[str] | None:
     """Workers of these pools that drain; None where one of the pools could not be read."""
-    if any(name not in fleet.pools for name in names):
+    if any(pools[name].seen is None for name in names):
         return None
-    return frozenset(worker.pod for name in names for worker in fleet.pools[name].workers if worker.draining)
+    return frozenset[str]().union(*[pools[name].draining for name in names])
 
 
-def _replica_targets(fleet: Fleet, pool: str) -> dict[str, int]:
+def _replica_targets(fleet: Fleet, pool: _Pool) -> dict[str, int]:
     """The target each readable model of the pool should be given now, in the order of priority."""
-    specs = {model.name: model for model in fleet.spec.models_of(pool) if model.name not in fleet.absent}
+    specs = {model.name: model for model in pool.models if model.name not in fleet.absent}
     models = list(specs)
     readable = [model for model in models if model in fleet.deployments and model in fleet.decisions]
     targets = {model: fleet.deployments[model].target for model in readable}
     for model in readable:
         targets[model] = min(targets[model], _lowest_safe(fleet, specs[model]))
-    seen = fleet.pools.get(pool)
-    if seen is None or any(model not in targets and model not in fleet.decisions for model in models):
+    if pool.seen is None or any(model not in targets and model not in fleet.decisions for model in models):
         return targets
-    held = _held_by_model(fleet, readable, seen)
+    held = {model: len(_replicas(fleet.deployments[model], pool.draining)) for model in readable}
     claims = {
         model: max(targets[model], held[model]) if model in targets else fleet.decisions[model].count
         for model in models
     }
-    spare = sum(worker.ready and not worker.draining for worker in seen.live) - sum(claims.values())
+    spare = sum([worker.ready and not worker.draining for worker in pool.live]) - sum(claims.values())
     for model in readable:
         # What others hold or are promised is not this model's; what it holds or is promised itself is.
         targets[model] = max(targets[model], min(fleet.decisions[model].count, spare + claims[model]))
@@ -137,13 +167,9 @@ def _runs_outside(seen: ReplicaSeen, homes: Mapping[str, str]) -> bool:
     return seen.state is ReplicaState.RUNNING and seen.worker is not None and seen.worker not in homes
 
 
-def _held_by_model(fleet: Fleet, models: Sequence[str], seen: PoolSeen) -> dict[str, int]:
-    """Workers that each model's replicas fill, those of replicas that stop included, drained ones not."""
-    draining = {worker.pod for worker in seen.workers if worker.draining}
-    return {
-        model: sum([replica.worker not in draining for replica in fleet.deployments[model].replicas])
-        for model in models
-    }
+def _replicas(seen: DeploymentSeen, draining: frozenset[str]) -> Sequence[ReplicaSeen]:
+    """A model's replicas, those that stop included, but none in a worker that drains."""
+    return [replica for replica in seen.replicas if replica.worker not in draining] if draining else seen.replicas
 
 
 def _lowest_safe(fleet: Fleet, spec: ModelSpec) -> int:
@@ -156,58 +182,56 @@ def _lowest_safe(fleet: Fleet, spec: ModelSpec) -> int:
 
 def _resize(
     fleet: Fleet,
-    seen: PoolSeen,
+    pool: _Pool,
     targets: Mapping[str, int],
     nodes: tuple[str, ...],
     surplus_since_s: float | None,
     now_s: float,
 ) -> tuple[list[Action], float | None]:
-    """Size one pool; and since when it has had workers to spare."""
-    actions = list[Action]()
-    needed = _workers_needed(fleet, seen)
+    """Size one pool; and since when it has had workers to spare. A pool that could not be read is left as it is."""
+    actions, seen = list[Action](), pool.seen
+    if seen is None:
+        return actions, None
+    needed = _workers_needed(fleet, pool, seen)
     if needed > seen.wanted:
         actions.append(SetWorkers(pool=seen.pool, before=seen.wanted, count=needed, preferred_nodes=nodes))
-    if drained := _drained_and_empty(fleet, seen):
+    if drained := _drained_and_empty(fleet, pool):
         return [*actions, *_give_up(seen, drained, needed)], None
-    if needed >= seen.wanted or not _at_rest(fleet, seen, targets):
+    if needed >= seen.wanted or not _at_rest(fleet, pool, targets):
         return actions, None
     since_s = now_s if surplus_since_s is None else surplus_since_s
     if now_s - since_s >= fleet.spec.guardrails.worker_keep_s:
-        actions += _shrink(fleet, seen, needed)
+        actions += _shrink(pool, seen, needed)
     return actions, since_s
 
 
-def _workers_needed(fleet: Fleet, seen: PoolSeen) -> int:
+def _workers_needed(fleet: Fleet, pool: _Pool, seen: PoolSeen) -> int:
     """A worker for every decided replica; what there is, while a model of the pool is undecided though it may be there.
 
     A drained worker with a replica in it comes on top, for it is still one of the pool and no use to anybody. So does
     one for each replica that Ray Serve starts before it stops another, to replace it by one with other settings.
     """
     needed = 0
-    for model in fleet.spec.models_of(seen.pool):
+    for model in pool.models:
         if model.name in fleet.absent:
             continue
         decision = fleet.decisions.get(model.name)
         mine = None if decision is None else _meant_for(seen.pool, model, decision)
         if mine is None:
             return seen.wanted
-        needed += mine + _successors(fleet, seen, model, decision)
-    held = _held(fleet)
-    return needed + sum(worker.draining and worker.pod in held for worker in seen.live)
+        needed += mine + _successors(fleet, pool, model, decision)
+    return needed + sum([worker.draining and worker.pod in pool.held for worker in pool.live])
 
 
-def _successors(fleet: Fleet, seen: PoolSeen, model: ModelSpec, decision: Decision | None) -> int:
+def _successors(fleet: Fleet, pool: _Pool, model: ModelSpec, decision: Decision | None) -> int:
     """Replicas beyond a target that nobody changes, those that leave aside; 0 where they may live in other pools."""
-    deployment = fleet.deployments.get(model.name)
-    if deployment is None or decision is None or model.further_pools or deployment.target != decision.count:
+    seen = fleet.deployments.get(model.name)
+    if seen is None or decision is None or model.further_pools or seen.target != decision.count:
         return 0
-    draining = {worker.pod for worker in seen.workers if worker.draining}
-    staying = [
-        replica
-        for replica in deployment.replicas
-        if replica.state is not ReplicaState.STOPPING and replica.worker not in draining
-    ]
-    return max(0, len(staying) - deployment.target) if deployment.target else 0
+    if not seen.target or len(seen.replicas) <= seen.target:
+        return 0
+    staying = sum([each.state is not ReplicaState.STOPPING for each in _replicas(seen, pool.draining)])
+    return max(0, staying - seen.target)
 
 
 def _meant_for(pool: str, model: ModelSpec, decision: Decision) -> int | None:
@@ -218,18 +242,13 @@ def _meant_for(pool: str, model: ModelSpec, decision: Decision) -> int | None:
     return spread.get(pool, 0) if sum(spread.values()) == decision.count else None
 
 
-def _held(fleet: Fleet) -> frozenset[str | None]:
-    return frozenset(replica.worker for seen in fleet.deployments.values() for replica in seen.replicas)
-
-
-def _drained_and_empty(fleet: Fleet, seen: PoolSeen) -> tuple[str, ...]:
+def _drained_and_empty(fleet: Fleet, pool: _Pool) -> tuple[str, ...]:
     """Drained workers that certainly hold no replica: every model that could live there is readable, or absent."""
-    drained = [worker.pod for worker in seen.live if worker.draining]
-    known = fleet.deployments.keys() | fleet.absent
-    if not drained or any(model.name not in known for model in fleet.spec.models_of(seen.pool)):
+    if not pool.draining or any(
+        model.name not in fleet.deployments and model.name not in fleet.absent for model in pool.models
+    ):
         return ()
-    held = _held(fleet)
-    return tuple(pod for pod in drained if pod not in held)
+    return tuple([worker.pod for worker in pool.live if worker.draining and worker.pod not in pool.held])
 
 
 def _give_up(seen: PoolSeen, drained: tuple[str, ...], needed: int) -> list[Action]:
@@ -238,8 +257,9 @@ def _give_up(seen: PoolSeen, drained: tuple[str, ...], needed: int) -> list[Acti
     A Deployment that shrinks takes pods that are not ready before any other, whatever they are marked. While there are
     such pods, a drained one is replaced too, and what is then too many goes as any surplus does.
     """
-    staying = [worker for worker in seen.live if worker.pod not in drained]
-    exact = len(seen.live) == seen.wanted and all(worker.ready or worker.draining for worker in staying)
+    live, going = seen.live, frozenset(drained)
+    staying = [worker for worker in live if worker.pod not in going]
+    exact = len(live) == seen.wanted and all(worker.ready or worker.draining for worker in staying)
     surplus = min(len(drained), max(0, seen.wanted - needed)) if exact else 0
     wanted, actions = seen.wanted - surplus, list[Action]()
     if surplus:
@@ -250,9 +270,9 @@ def _give_up(seen: PoolSeen, drained: tuple[str, ...], needed: int) -> list[Acti
     return actions
 
 
-def _at_rest(fleet: Fleet, seen: PoolSeen, targets: Mapping[str, int]) -> bool:
+def _at_rest(fleet: Fleet, pool: _Pool, targets: Mapping[str, int]) -> bool:
     """Every model of the pool is readable and has its target, and it is known in which worker each replica lives."""
-    for model in fleet.spec.models_of(seen.pool):
+    for model in pool.models:
         deployment = fleet.deployments.get(model.name)
         if deployment is None or targets.get(model.name) != deployment.target:
             return False
@@ -261,14 +281,13 @@ def _at_rest(fleet: Fleet, seen: PoolSeen, targets: Mapping[str, int]) -> bool:
     return True
 
 
-def _shrink(fleet: Fleet, seen: PoolSeen, needed: int) -> list[Action]:
+def _shrink(pool: _Pool, seen: PoolSeen, needed: int) -> list[Action]:
     """Remove workers that hold no replica, those that are not ready first; ask no pod that does not exist to go."""
-    held = _held(fleet)
     idle = sorted(
-        (worker for worker in seen.live if worker.pod not in held), key=lambda worker: (worker.ready, worker.pod)
+        (worker for worker in pool.live if worker.pod not in pool.held), key=lambda worker: (worker.ready, worker.pod)
     )
     surplus = seen.wanted - needed
-    not_created = max(0, seen.wanted - len(seen.live))
+    not_created = max(0, seen.wanted - len(pool.live))
     victims = tuple(worker.pod for worker in idle[: max(0, surplus - not_created)])
     count = seen.wanted - min(surplus, not_created + len(victims))
     if count == seen.wanted:

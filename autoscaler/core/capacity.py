@@ -44,10 +44,16 @@ class Cards:
     ) -> "Cards":
         """Group the free slots by profile and card; a slot whose worker holds no replica yet is as good as free."""
         counted: dict[SlotType, Counter[str]] = {}
-        waiting = [slot for slot in inventory.slots if slot.holder in workers and slot.slot_id not in taken]
-        for slot in (*inventory.free_slots, *waiting):
-            counted.setdefault(slot.profile, Counter())[slot.gpu_key] += 1
-        usual = {gpu: contention.usual_on(gpu) for counts in counted.values() for gpu in counts}
+        waiting = Counter[str]()
+        directory, usual = inventory.directory, contention.usual_by_gpu
+        for gpu, card in directory.cards.items():
+            for profile, slots in card.free.items():
+                counted.setdefault(profile, Counter())[gpu] = slots
+        for slot_id, slot in directory.slots.items() if workers else ():
+            if slot.holder in workers and slot_id not in taken:
+                gpu = directory.card_of[slot_id]
+                counted.setdefault(slot.profile, Counter())[gpu] += 1
+                waiting[gpu] += 1
         free = {
             profile: tuple(
                 FreeCard(gpu=gpu, slots=slots)
@@ -56,7 +62,7 @@ class Cards:
             )
             for profile, counts in counted.items()
         }
-        return cls(contention=contention, free=free, waiting=Counter(slot.gpu_key for slot in waiting))
+        return cls(contention=contention, free=free, waiting=waiting)
 
     def rates(self, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float) -> list[float]:
         """Requests per second of so many replicas on one card, for each count and the one that `counts` ends before.
@@ -71,8 +77,7 @@ class Cards:
             if counts.start:
                 del rates[: counts.start]
         else:
-            slots = contention.slots_by_gpu[gpu]
-            most = max(slots[0].profile.most_per_gpu, load.slots)
+            most = max(contention.directory.cards[gpu].mosts[0], load.slots)
             rates = [
                 card_rate(
                     load.policy,
@@ -117,26 +122,35 @@ def reach(
     running, unknown = _own(cards.contention, placed)
     solo_per_s = demand.items / demand.solo_s
     gains, here = [(solo_per_s, solo_per_s)] * unknown, dict[str, list[float]]()
+    gpus, usual = cards.contention.gpus, cards.contention.usual_by_gpu
     for gpu, (own, own_ratio) in running.items():
-        each = paced(cards, demand, gpu, range(own), own, own_ratio)
-        here[gpu] = [gain for gain, _ in each]
-        gains += each
+        if own == 1 and gpus[gpu].policy is SchedulerPolicy.BEST_EFFORT:  # as nearly all are
+            lone = _lone_per_s(demand, usual[gpu] - own_ratio)
+            here[gpu] = [lone]
+            gains.append((lone, lone))
+        else:
+            each = paced(cards, demand, gpu, range(own), own, own_ratio)
+            here[gpu] = [gain for gain, _ in each]
+            gains += each
     gains.sort(reverse=True)
     offers: list[tuple[float, float]] = []
     for card in cards.free.get(profile, ())[: max(0, most - len(gains))]:
         own, own_ratio = running.get(card.gpu, (0, 0.0))
         offers += paced(cards, demand, card.gpu, range(own, own + card.slots), own, own_ratio)
+    slots, least_per_s = len(gains) + len(offers), least_gain_ratio * solo_per_s
+    offers = [offer for offer in offers if offer[0] >= least_per_s]
     offers.sort(reverse=True)
-    slots = len(gains) + len(offers)
-    gains += (gain for gain in offers if gain[0] >= least_gain_ratio * solo_per_s)
+    gains += offers
     useful = len(gains)
-    average = sum([gain for gain, _ in gains]) / useful if gains else solo_per_s
-    alone = sum([lone for _, lone in gains]) / useful if gains else solo_per_s
-    further = max(average, least_gain_ratio * solo_per_s)
-    gains += [(further, max(further, alone))] * (most - len(gains))
+    if useful < most:
+        average = sum([gain for gain, _ in gains]) / useful if gains else solo_per_s
+        alone = sum([lone for _, lone in gains]) / useful if gains else solo_per_s
+        further = max(average, least_per_s)
+        gains += [(further, max(further, alone))] * (most - useful)
+    del gains[most:]
     return Reach(
-        rates_per_s=summed([gain for gain, _ in gains[:most]]),
-        lone_per_s=summed([lone for _, lone in gains[:most]]),
+        rates_per_s=summed([gain for gain, _ in gains]),
+        lone_per_s=summed([lone for _, lone in gains]),
         useful=useful,
         slots=slots,
         here=here,
@@ -150,15 +164,16 @@ def expendable(cards: Cards, here: Mapping[str, Sequence[float]], placed: Mappin
     cards become free that way, for whoever needs one, and not only units here and there.
     """
     ranked, left = [], {gpu: len(gains) for gpu, gains in here.items()}
-    for replica_id in sorted(placed):
-        slot, gain = cards.contention.slots.get(placed[replica_id] or ""), 0.0
-        if slot is not None:
+    slots, card_of = cards.contention.directory.slots, cards.contention.directory.card_of
+    for replica_id, slot_id in sorted(placed.items()):
+        gpu, gain = card_of.get(slot_id or ""), 0.0
+        if gpu is not None and slot_id is not None:
             # Of several on one card the first one to go takes along what the last one there adds.
-            gpu = slot.gpu_key
             left[gpu] -= 1
             gain = round(here[gpu][left[gpu]], 2)
-        ranked.append((gain, neighbours(cards, slot), replica_id))
-    return tuple([replica_id for _, _, replica_id in sorted(ranked)])
+        ranked.append((gain, neighbours(cards, slots.get(slot_id or "")), replica_id))
+    ranked.sort()
+    return tuple([replica_id for _, _, replica_id in ranked])
 
 
 def neighbours(cards: Cards, slot: Slot | None) -> int:
@@ -192,25 +207,22 @@ def _own(contention: Contention, placed: Iterable[str | None]) -> tuple[dict[str
     """By card: how many replicas and what they usually use; and how many sit nobody knows where."""
     counts: dict[str, tuple[int, float]] = {}
     unknown = 0
-    card_of, usual, none = contention.card_of, contention.usual, (0, 0.0)
+    card_of, usual = contention.directory.card_of, contention.usual
     for slot_id in placed:
         gpu = card_of.get(slot_id or "")
         if gpu is None or slot_id is None:
             unknown += 1
-            continue
-        count, ratio = counts.get(gpu, none)
-        counts[gpu] = (count + 1, ratio + usual.get(slot_id, 0.0))
+        elif gpu in counts:
+            count, ratio = counts[gpu]
+            counts[gpu] = (count + 1, ratio + usual.get(slot_id, 0.0))
+        else:
+            counts[gpu] = (1, usual.get(slot_id, 0.0))
     return counts, unknown
 
 
 def card_gains(cards: Cards, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float) -> list[float]:
     """What each replica beyond `counts.start` adds on a card."""
-    if cards.contention.gpus[gpu].policy is SchedulerPolicy.BEST_EFFORT:
-        gains = _shared_gains(cards, demand, gpu, counts.stop, own_ratio)
-        return gains[counts.start :] if counts.start else gains
-    rates = cards.rates(demand, gpu, counts, own=own, own_ratio=own_ratio)
-    gains = list(map(sub, rates[1:], rates))
-    return gains if min(gains) >= 0 else [max(0.0, gain) for gain in gains]
+    return [gain for gain, _ in paced(cards, demand, gpu, counts, own, own_ratio)]
 
 
 def paced(  # a card, a range of counts on it, and what is there
@@ -220,24 +232,41 @@ def paced(  # a card, a range of counts on it, and what is there
 
     Under equal and fixed share the others' work makes no difference, and both are the same.
     """
-    if cards.contention.gpus[gpu].policy is not SchedulerPolicy.BEST_EFFORT:
-        return [(gain, gain) for gain in card_gains(cards, demand, gpu, counts, own=own, own_ratio=own_ratio)]
-    gains = _shared_gains(cards, demand, gpu, counts.stop, own_ratio)
-    lone = gains[0]
-    if len(gains) == 1:
+    contention = cards.contention
+    if contention.gpus[gpu].policy is SchedulerPolicy.BEST_EFFORT:
+        return _shared(demand, contention.usual_by_gpu[gpu] - own_ratio, counts.start, counts.stop)
+    rates = cards.rates(demand, gpu, counts, own=own, own_ratio=own_ratio)
+    return [(gain, gain) if gain > 0.0 else (0.0, 0.0) for gain in map(sub, rates[1:], rates)]
+
+
+def _shared(demand: Demand, others_ratio: float, start: int, stop: int) -> list[tuple[float, float]]:
+    """`paced` on a card whose engine is handed round, as most cards of a tick are.
+
+    `others_ratio` is what others use of the engine; the little below 0 that rounding makes of nothing counts as 0.
+    """
+    if stop == 1:
+        lone = _lone_per_s(demand, others_ratio)
         return [(lone, lone)]
-    return [(gain, gain if gain > lone else lone) for gain in gains[counts.start :]]
+    # As `closed_rates`, written out: a tick asks this of tens of thousands of cards.
+    items, away_s = demand.items, demand.away_s
+    demand_s = open_demand_s(demand.engine_s, others_ratio if others_ratio > 0.0 else 0.0)
+    lone = items * (1 / (away_s + demand_s))
+    pairs, queue, before_per_s = [], 0.0, 0.0
+    for count in range(1, stop + 1):
+        stay_s = demand_s * (1 + queue)
+        rate = count / (away_s + stay_s)
+        queue = rate * stay_s
+        per_s = items * rate
+        if count > start:
+            gain = per_s - before_per_s
+            pairs.append((gain if gain > 0.0 else 0.0, gain if gain > lone else lone))
+        before_per_s = per_s
+    return pairs
 
 
-def _shared_gains(cards: Cards, demand: Demand, gpu: str, count: int, own_ratio: float) -> list[float]:
-    """What each of so many replicas adds on a card whose engine is handed round: as most cards of a tick are."""
-    others_ratio = max(0.0, cards.contention.usual_by_gpu[gpu] - own_ratio)
-    items, away_s, stay_s = demand.items, demand.away_s, open_demand_s(demand.engine_s, others_ratio)
-    if count == 1:  # as nearly all are: nobody of the same model meets it there
-        return [items / (away_s + stay_s)]
-    rates = [items * rate for rate in closed_rates(count, away_s, demand.engine_s, others_ratio)]
-    gains = list(map(sub, rates[1:], rates))
-    return gains if min(gains) >= 0 else [max(0.0, gain) for gain in gains]
+def _lone_per_s(demand: Demand, others_ratio: float) -> float:
+    """The same where nobody of the same model is beside it."""
+    return demand.items / (demand.away_s + open_demand_s(demand.engine_s, others_ratio if others_ratio > 0.0 else 0.0))
 
 
 def summed(gains: Iterable[float]) -> tuple[float, ...]:

@@ -5,17 +5,17 @@ The device's utilization is never a target. It says how full a slot is against i
 is never taken for an idle slot.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import repeat
 from typing import NamedTuple
 
 from autoscaler.core.observation import Missing, Observation, SlotReading
-from autoscaler.core.readings import card_id, fresh_readings, unexplained
+from autoscaler.core.readings import card_id, fresh_readings
 from autoscaler.core.spec import PolicySettings
-from vgpu.core.inventory import Inventory, Slot, at_once
+from vgpu.core.inventory import Card, Directory, Inventory, Slot
 from vgpu.core.share import SchedulerPolicy, entitled_ratio
-from vgpu.core.slot_type import SlotType
 
 # NVML counts in steps of 1 %, and an idle guest still shows one or two: below this a neighbour is at rest.
 BUSY_RATIO = 0.05
@@ -41,7 +41,7 @@ class GpuLoad:
 
 
 class Beside(NamedTuple):
-    """One slot on its card, now: what it uses of the engine and what it meets there. Made for every slot."""
+    """One slot on its card, now: what it uses of the engine and what it meets there."""
 
     policy: SchedulerPolicy
     own_ratio: float
@@ -59,12 +59,11 @@ class Contention:
 
     readings: Mapping[str, SlotReading | Missing]
     gpus: Mapping[str, GpuLoad]
-    slots: Mapping[str, Slot]
-    slots_by_gpu: Mapping[str, tuple[Slot, ...]]
-    card_of: Mapping[str, str]
-    """By slot: the card it is on."""
-    neighbours: Mapping[str, Beside]
-    """By slot: it and its neighbours now; only of known cards whose every slot has a reading."""
+    directory: Directory
+    """The cards and slots themselves."""
+    neighbours: Mapping[str, tuple[SchedulerPolicy, float, float, int, int, int]]
+    """By slot: the fields of its `Beside`; only of known cards whose every slot has a reading. Plain tuples: there is
+    one for every slot, and a named one takes four times as long to make."""
     used: Mapping[str, float]
     """By slot: its engine use as a part of what it is entitled to, 0 to 1; only where that can be said."""
     usual: Mapping[str, float] = field(default_factory=dict)
@@ -77,7 +76,8 @@ class Contention:
 
     def beside(self, slot_id: str) -> Beside | None:
         """The slot and its neighbours now; None unless every slot of a known card has a reading."""
-        return self.neighbours.get(slot_id)
+        found = self.neighbours.get(slot_id)
+        return None if found is None else Beside(*found)
 
     def used_of_entitled(self, slot_id: str) -> float | None:
         """The slot's engine use as a part of what it is entitled to, 0 to 1; None where that cannot be said."""
@@ -105,34 +105,29 @@ def measure(
     usual: Mapping[str, float] | None = None,
 ) -> Contention:
     """Put this tick's slot readings onto the cards of the inventory; `usual` is what the last tick called usual."""
-    slots, ids_by_gpu = _by_card(inventory)
-    readings = fresh_readings(slots, seen, policy, now_s)
-    smoothed = _usual(readings, usual or {}, slots, _vacant(seen))
-    strangers = unexplained(slots, seen)
-    by_gpu: dict[str, tuple[Slot, ...]] = {}
+    directory = inventory.directory
+    readings, strangers = fresh_readings(directory, seen, policy, now_s)
+    smoothed = _usual(readings, usual or {}, directory.slots, _vacant(seen))
     usual_by_gpu: dict[str, float] = {}
     gpus: dict[str, GpuLoad] = {}
-    neighbours: dict[str, Beside] = {}
+    neighbours: dict[str, tuple[SchedulerPolicy, float, float, int, int, int]] = {}
     used: dict[str, float] = {}
-    for gpu, ids in ids_by_gpu.items():
-        on_card = by_gpu[gpu] = tuple([slots[key] for key in ids])
-        read = [reading if isinstance(reading := readings[key], SlotReading) else None for key in ids]
-        busy = [reading.busy_ratio for reading in read if reading is not None]
-        stranger_ratio = strangers.get(card_id(on_card[0]), 0.0) if strangers else 0.0
-        load = gpus[gpu] = _load(gpu, on_card, busy, stranger_ratio, policy)
+    for gpu, card in directory.cards.items():
+        ids = card.slots
+        busy = [reading.busy_ratio for key in ids if isinstance(reading := readings[key], SlotReading)]
+        stranger_ratio = strangers.get(card_id(next(iter(ids.values()))), 0.0) if strangers else 0.0
+        load = gpus[gpu] = _load(gpu, card, busy, stranger_ratio, policy)
         usual_by_gpu[gpu] = sum([smoothed[key] for key in ids]) + stranger_ratio
-        if load.unread or on_card[0].gpu.uuid is None:
-            used |= _used_unseen(load, on_card, read)
+        if load.unread or card.gpu.uuid is None:
+            used |= _used_unseen(load, card, readings)
         else:
-            beside, shares = _on_card(load, on_card, busy)
-            neighbours.update(zip(ids, beside, strict=True))
-            used.update(zip(ids, shares, strict=True))
+            others_ratios = _others_ratios(busy)
+            neighbours.update(zip(ids, _beside(load, card, busy, others_ratios), strict=True))
+            used.update(zip(ids, _used(load, card, busy, others_ratios), strict=True))
     return Contention(
         readings=readings,
         gpus=gpus,
-        slots=slots,
-        slots_by_gpu=by_gpu,
-        card_of={key: gpu for gpu, ids in ids_by_gpu.items() for key in ids},
+        directory=directory,
         neighbours=neighbours,
         used=used,
         usual=smoothed,
@@ -140,70 +135,61 @@ def measure(
     )
 
 
-def _by_card(inventory: Inventory) -> tuple[dict[str, Slot], dict[str, list[str]]]:
-    """Every slot by its id, and those of each card."""
-    slots: dict[str, Slot] = {}
-    ids_by_gpu: dict[str, list[str]] = {}
-    for node in inventory.nodes:
-        for slot in node.slots:
-            slot_id = slot.slot_id
-            slots[slot_id] = slot
-            ids_by_gpu.setdefault(slot.gpu_key, []).append(slot_id)
-    return slots, ids_by_gpu
-
-
-def _on_card(load: GpuLoad, slots: Sequence[Slot], busy: list[float]) -> tuple[list[Beside], list[float]]:
-    """What each slot of a card meets there, given what every one of them uses; and what it uses of its share."""
-    policy, held, mosts = load.policy, load.held, _most_by_slot(slots)
-    active = sum([ratio > BUSY_RATIO for ratio in busy])
-    shares = _shares(load, active, mosts)
-    cedes, before = policy is SchedulerPolicy.BEST_EFFORT, 0.0
-    beside, used = list[Beside](), list[float]()
-    for place, (slot, own_ratio, most, share) in enumerate(zip(slots, busy, mosts, shares, strict=True)):
+def _others_ratios(busy: Sequence[float]) -> list[float]:
+    """What all the others of a card use, for each slot."""
+    others, before = list[float](), 0.0
+    for place, own_ratio in enumerate(busy, start=1):
         # Not the whole less its own: what is left of rounding would be a neighbour that uses next to nothing.
-        others_ratio = sum(busy[place + 1 :], before)
+        others.append(sum(busy[place:], before))
         before += own_ratio
-        others = active - 1 if own_ratio > BUSY_RATIO else active
-        attached = held if slot.holder is not None else held + 1
-        beside.append(Beside(policy, own_ratio, others_ratio, attached, others, most))
-        # It cedes what the others leave: beside a neighbour at 10 % a slot can have 90 %, not a half.
-        entitled = 1 - others_ratio if cedes and 1 - others_ratio > share else share
-        used.append(own_ratio / entitled if own_ratio < entitled else 1.0)
-    return beside, used
+    return others
 
 
-def _shares(load: GpuLoad, active: int, mosts: Sequence[int]) -> list[float]:
+def _beside(
+    load: GpuLoad, card: Card, busy: Sequence[float], others_ratios: Sequence[float]
+) -> Iterable[tuple[SchedulerPolicy, float, float, int, int, int]]:
+    """What each slot of a card meets there, given what every one of them uses."""
+    active = _active(busy)
+    others = [active - 1 if ratio > BUSY_RATIO else active for ratio in busy]
+    return zip(repeat(load.policy), busy, others_ratios, card.attached, others, card.mosts)
+
+
+def _used(load: GpuLoad, card: Card, busy: Sequence[float], others_ratios: Sequence[float]) -> list[float]:
+    """What each slot of a card uses of the part of the engine that it is entitled to."""
+    shares = _shares(load, card, _active(busy), others_ratios)
+    return [own / share if own < share else 1.0 for own, share in zip(busy, shares, strict=True)]
+
+
+def _active(busy: Sequence[float]) -> int:
+    return sum([ratio > BUSY_RATIO for ratio in busy])
+
+
+def _shares(load: GpuLoad, card: Card, active: int, others_ratios: Sequence[float]) -> list[float]:
     """The part of the engine that each slot of a card is entitled to, so many of them with work."""
     policy = load.policy
     if policy is SchedulerPolicy.FIXED_SHARE:
-        return [_entitled_ratio(policy, 1, 0, most) for most in mosts]
-    busy = active if policy is SchedulerPolicy.BEST_EFFORT else 0
+        return [_entitled_ratio(policy, 1, 0, most) for most in card.mosts]
     # Cards that mix sizes run more vGPUs than the largest profile alone would allow.
-    by_most = {most: _entitled_ratio(policy, load.slots, busy, max(most, load.slots)) for most in set(mosts)}
-    return [by_most[most] for most in mosts]
+    if policy is SchedulerPolicy.EQUAL_SHARE:
+        return [_entitled_ratio(policy, load.slots, 0, load.slots)] * len(card.slots)
+    share = _entitled_ratio(policy, load.slots, active, load.slots)
+    # A slot is ceded what the others leave: beside a neighbour at 10 % it can have 90 %, not a half.
+    return [left if (left := 1 - ratio) > share else share for ratio in others_ratios]
 
 
-def _used_unseen(load: GpuLoad, slots: Sequence[Slot], read: Sequence[SlotReading | None]) -> dict[str, float]:
+def _used_unseen(load: GpuLoad, card: Card, readings: Mapping[str, SlotReading | Missing]) -> dict[str, float]:
     """The same on a card that is not known or not wholly read: only for shares that do not depend on neighbours."""
     if load.policy is SchedulerPolicy.BEST_EFFORT:
         return {}  # a neighbour nobody knows of may be busy or not
-    if load.policy is SchedulerPolicy.EQUAL_SHARE and slots[0].gpu.uuid is None:
+    if load.policy is SchedulerPolicy.EQUAL_SHARE and card.gpu.uuid is None:
         return {}
     used: dict[str, float] = {}
-    for reading, most in zip(read, _most_by_slot(slots), strict=True):
-        if reading is not None:
+    for slot_id, most in zip(card.slots, card.mosts, strict=True):
+        reading = readings[slot_id]
+        if isinstance(reading, SlotReading):
             running = 1 if load.policy is SchedulerPolicy.FIXED_SHARE else load.slots
-            used[reading.slot_id] = min(
-                1.0, reading.busy_ratio / _entitled_ratio(load.policy, running, 0, max(most, running))
-            )
+            used[slot_id] = min(1.0, reading.busy_ratio / _entitled_ratio(load.policy, running, 0, max(most, running)))
     return used
-
-
-def _most_by_slot(slots: Sequence[Slot]) -> list[int]:
-    """How many vGPUs of its profile one card runs, for each slot of a card."""
-    if len({id(slot.profile) for slot in slots}) == 1:  # nearly always: one look-up for the whole card
-        return [_most_per_gpu(slots[0].profile)] * len(slots)
-    return [_most_per_gpu(slot.profile) for slot in slots]
 
 
 def _vacant(seen: Observation) -> set[str]:
@@ -242,22 +228,15 @@ def _entitled_ratio(policy: SchedulerPolicy, running: int, busy: int, most: int)
     return entitled_ratio(policy, running=running, busy=busy, most_per_gpu=most)
 
 
-@lru_cache(maxsize=256)
-def _most_per_gpu(profile: SlotType) -> int:
-    return profile.most_per_gpu
-
-
-def _load(
-    gpu: str, slots: tuple[Slot, ...], busy: Sequence[float], stranger_ratio: float, policy: PolicySettings
-) -> GpuLoad:
-    card, busy_ratio = slots[0].gpu, sum(busy) + stranger_ratio
-    shared = card.uuid is not None and card.policy is not SchedulerPolicy.FIXED_SHARE
+def _load(gpu: str, card: Card, busy: Sequence[float], stranger_ratio: float, policy: PolicySettings) -> GpuLoad:
+    busy_ratio = sum(busy) + stranger_ratio
+    shared = card.gpu.uuid is not None and card.gpu.policy is not SchedulerPolicy.FIXED_SHARE
     return GpuLoad(
         gpu=gpu,
-        policy=card.policy,
-        slots=len(at_once(slots)),
-        held=sum([slot.holder is not None for slot in slots]),
+        policy=card.gpu.policy,
+        slots=card.at_once,
+        held=card.held,
         busy_ratio=busy_ratio,
-        unread=len(slots) - len(busy),
+        unread=len(card.slots) - len(busy),
         saturated=shared and busy_ratio >= policy.saturated_ratio,
     )

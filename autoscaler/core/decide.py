@@ -61,7 +61,7 @@ def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventor
     shared = markets.shared(spec, drafts, tick.cards, now_s)
     drafts = [_yielding(draft, shared, now_s) for draft in drafts]
     gone = tick.leaving.nodes | {None}
-    bound = {name: sum(worker.node not in gone for worker in pool.live) for name, pool in tick.leaving.pools.items()}
+    bound = {name: sum([worker.node not in gone for worker in pool.live]) for name, pool in tick.leaving.pools.items()}
     # Of equal priority the one that lacks most chooses first.
     urgent = sorted(drafts, key=lambda draft: (-draft.spec.priority, -draft.claim.gain(draft.current)))
     wants = [_want(tick, draft, shared) for draft in urgent]
@@ -115,9 +115,9 @@ def _look(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory
     contention = measure(inventory, seen, spec.policy, now_s, state.usual)
     pools = {pool.name: seen.pool(pool.name, now_s=now_s, max_age_s=max_age_s) for pool in spec.pools}
     leaving = Leaving.of(inventory, seen.pools, pools)
-    workers = frozenset(worker.pod for pool in seen.pools for worker in pool.live) - seen.lived_in
+    workers = frozenset([worker.pod for pool in seen.pools for worker in pool.live]) - seen.lived_in
     workers -= leaving.workers.keys()
-    taken = frozenset(sample.slot_id for sample in seen.replicas if sample.slot_id)
+    taken = frozenset([sample.slot_id for sample in seen.replicas if sample.slot_id] if workers else ())
     samples: dict[str, list[ReplicaSample]] = {}
     for sample in seen.replicas:
         samples.setdefault(sample.model, []).append(sample)

@@ -34,9 +34,9 @@ def _to_drain(seen: DeploymentSeen, victims: Sequence[str], count: int, draining
     Ray Serve cancels replicas that do not run yet first, and then stops those on drained workers.
     """
     running = {replica.replica_id: replica for replica in seen.replicas if replica.state is ReplicaState.RUNNING}
-    ordered: list[ReplicaSeen] = sorted(
-        (running[victim] for victim in victims if victim in running), key=lambda replica: replica.worker not in draining
-    )
+    ordered: list[ReplicaSeen] = [running[victim] for victim in victims if victim in running]
+    if draining:
+        ordered.sort(key=lambda replica: replica.worker not in draining)
     leaving = [replica.worker for replica in ordered[: max(0, count)]]
     workers = tuple(worker for worker in leaving if worker is not None and worker not in draining)
     return () if None in leaving else workers

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autoscaler.core import spanning
-from autoscaler.core.capacity import Cards, gain_on, own_by_card
+from autoscaler.core.capacity import Cards, gain_beside, own_by_card
 from autoscaler.core.decision import Reason, Stage, Step, numbers
 from autoscaler.core.draft import Draft
 from autoscaler.core.record import replace
@@ -95,11 +95,12 @@ def _better(
     free = cards.free.get(profile, ())
     if not free:
         return None
+    running = own_by_card(cards.contention, placed)
     here = min(
         cards.rates(demand, gpu, range(own, own), own=own, own_ratio=own_ratio)[0] / own
-        for gpu, (own, own_ratio) in own_by_card(cards.contention, placed).items()
+        for gpu, (own, own_ratio) in running.items()
     )
-    there = gain_on(cards, demand, free[0].gpu, placed)
+    there = gain_beside(cards, demand, free[0].gpu, running)
     return _if_worth_it(here, there, demand.items / demand.solo_s)
 
 

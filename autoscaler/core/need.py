@@ -104,7 +104,11 @@ def _borne_per_s(
             pace_s = lone_s + slowing_s * busy_ratio
             busy_ratio = tolerance.busy_ratio(count, objective_s / batch_s(demand, 1 / pace_s))
         # What is late although nobody is busy is late by itself, and company is no help.
-        busy_ratio = max(LEAST_BUSY_RATIO, min(MOST_BUSY_RATIO, busy_ratio / trust))
+        busy_ratio /= trust
+        if busy_ratio < LEAST_BUSY_RATIO:
+            busy_ratio = LEAST_BUSY_RATIO
+        elif busy_ratio > MOST_BUSY_RATIO:
+            busy_ratio = MOST_BUSY_RATIO
         borne.append(busy_ratio * count / (lone_s + slowing_s * busy_ratio))
     return borne
 

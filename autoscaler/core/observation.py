@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from autoscaler.core.by_name import ByName
 from autoscaler.core.histogram import Histogram
 
 
@@ -203,7 +204,7 @@ class PoolSeen:
     @property
     def live(self) -> tuple[WorkerSeen, ...]:
         """Workers that are not on their way out."""
-        return tuple(worker for worker in self.workers if not worker.deleting)
+        return tuple([worker for worker in self.workers if not worker.deleting])
 
     @property
     def ready_count(self) -> int:
@@ -224,7 +225,7 @@ class SlotReading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class Observation(ByName):
     """Everything seen in one tick."""
 
     replicas: tuple[ReplicaSample, ...] = ()
@@ -238,14 +239,12 @@ class Observation:
     def lived_in(self) -> frozenset[str | None]:
         """Workers in which a replica runs, whether or not it could be read."""
         running = ReplicaState.RUNNING
-        return frozenset(each.worker for seen in self.deployments for each in seen.replicas if each.state is running)
+        return frozenset([each.worker for seen in self.deployments for each in seen.replicas if each.state is running])
 
     def why_missing(self, source: Source, name: str) -> Missing:
         """The reason given for an absent reading, or NOT_SEEN when none was."""
-        for missing in self.missing:
-            if (missing.source, missing.name) == (source, name):
-                return missing
-        return Missing(source=source, name=name, reason=MissingReason.NOT_SEEN)
+        told = self.names.missing.get((source, name))
+        return Missing(source=source, name=name, reason=MissingReason.NOT_SEEN) if told is None else told
 
     def missing_by_name(self, source: Source) -> dict[str, Missing]:
         """The reasons given for the absent readings of one kind, as `why_missing` would find them one by one."""
@@ -275,7 +274,7 @@ class Observation:
         return _fresh(found, Source.POOL, pool, now_s - found.at_s, max_age_s)
 
     def ingress_of(self, model: str, *, now_s: float, max_age_s: float) -> IngressSample | Missing:
-        found = next((sample for sample in self.ingress if sample.model == model), None)
+        found = self.names.ingress.get(model)
         if found is None:
             return self.why_missing(Source.INGRESS, model)
         return _fresh(found, Source.INGRESS, model, now_s - found.at_s, max_age_s)

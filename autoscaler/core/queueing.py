@@ -69,12 +69,13 @@ class Tolerance(NamedTuple):
         """
         tenths = int(patience * 10) if patience < 20 else min(10_000, int(patience) * 10)
         known = servers if servers <= 16 else min(1024, 1 << (servers.bit_length() - 1))
-        return _bearable_ratio(known, tenths if tenths > 0 else 0, self.variation_tenths, self.late_thousandths)
+        return _bearable_ratio(known, tenths if tenths > 0 else 0, self)
 
 
 @lru_cache(maxsize=65536)
-def _bearable_ratio(servers: int, patience_tenths: int, variation_tenths: int, late_thousandths: int) -> float:
-    patience, variation, allowed = patience_tenths / 10, variation_tenths / 10, late_thousandths / 1000
+def _bearable_ratio(servers: int, patience_tenths: int, tolerance: Tolerance) -> float:
+    patience, variation = patience_tenths / 10, tolerance.variation_tenths / 10
+    allowed = tolerance.late_thousandths / 1000
     low, high = 0.0, 1.0
     for _ in range(_STEPS):
         middle = (low + high) / 2

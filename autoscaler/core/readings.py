@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 
 from autoscaler.core.observation import Missing, MissingReason, Observation, SlotReading, Source
 from autoscaler.core.spec import PolicySettings
-from vgpu.core.inventory import Slot
+from vgpu.core.inventory import Directory, Slot
 from vgpu.core.slot_type import Fraction
 
 # NVML counts a card's time and its processes' apart, in steps of 1 % and over different samples.
@@ -16,28 +16,32 @@ UNEXPLAINED_RATIO = 0.15
 
 
 def fresh_readings(
-    slots: Mapping[str, Slot], seen: Observation, policy: PolicySettings, now_s: float
-) -> dict[str, SlotReading | Missing]:
-    """Each slot's fresh reading, or why there is none."""
+    directory: Directory, seen: Observation, policy: PolicySettings, now_s: float
+) -> tuple[dict[str, SlotReading | Missing], dict[str, float]]:
+    """Each slot's fresh reading, or why there is none; and by shared card, what strangers use of it."""
     taken = {reading.slot_id: reading for reading in seen.slots}
     told = seen.missing_by_name(Source.SLOT)
+    strangers = _unexplained(directory, taken)
     readings: dict[str, SlotReading | Missing] = {}
-    strangers = unexplained(slots, seen)
-    for slot_id, slot in slots.items():
+    max_age_s = policy.max_age_s
+    for slot_id, slot in directory.slots.items():
         reading = taken.get(slot_id)
+        if reading is not None and now_s - reading.at_s <= max_age_s:  # as nearly all are
+            readings[slot_id] = reading
+            continue
         if reading is None and isinstance(slot.profile, Fraction) and slot_id not in told:
             reading = _at_rest(slot, taken, strangers)
         if reading is None:
             readings[slot_id] = told.get(slot_id) or Missing(
                 source=Source.SLOT, name=slot_id, reason=MissingReason.NOT_SEEN
             )
-        elif now_s - reading.at_s > policy.max_age_s:
+        elif now_s - reading.at_s > max_age_s:
             readings[slot_id] = Missing(
                 source=Source.SLOT, name=slot_id, reason=MissingReason.STALE, age_s=now_s - reading.at_s
             )
         else:
             readings[slot_id] = reading
-    return readings
+    return readings, strangers
 
 
 def card_id(slot: Slot) -> str:
@@ -45,11 +49,12 @@ def card_id(slot: Slot) -> str:
     return f"{slot.node}/{slot.gpu.index}"
 
 
-def unexplained(slots: Mapping[str, Slot], seen: Observation) -> dict[str, float]:
+def _unexplained(directory: Directory, taken: Mapping[str, SlotReading]) -> dict[str, float]:
     """By shared card: what it is used beyond what its tenants say that they use, where that is more than chance."""
-    taken = {reading.slot_id: reading for reading in seen.slots}
     left: dict[str, float] = {}
-    for slot_id, slot in slots.items():
+    for slot_id, slot in [
+        each for card in directory.cards.values() if card.has_fractions for each in card.slots.items()
+    ]:
         if isinstance(slot.profile, Fraction) and (card := taken.get(card_id(slot))) is not None:
             tenant = taken.get(slot_id)
             use = 0.0 if tenant is None else tenant.busy_ratio

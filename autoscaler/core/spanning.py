@@ -71,7 +71,7 @@ def with_lessons(
     """Take in what the warm replicas did, each for its board."""
     by_board: dict[str, list[FreshReplica]] = {}
     for replica in news:
-        slot = contention.slots.get(replica.slot_id or "")
+        slot = contention.directory.slots.get(replica.slot_id or "")
         if slot is not None:
             by_board.setdefault(slot.profile.board, []).append(replica)
     learned = {
@@ -113,7 +113,7 @@ def _worth(demand: Demand | None, model: ModelSpec) -> float:
 
 def usual_demand(types: Sequence[SlotOption], placed: Iterable[str | None], contention: Contention) -> Demand:
     """What a batch costs the model's replicas in the mean, by where they run; with none that runs, over all types."""
-    slots = [slot for slot_id in placed if (slot := contention.slots.get(slot_id or "")) is not None]
+    slots = [slot for slot_id in placed if (slot := contention.directory.slots.get(slot_id or "")) is not None]
     met = [_type_of(types, slot) for slot in slots] or list(types)
     chosen = [each.demand for each in met if each.worth > 0.5 and each.demand is not None]
     chosen = chosen or [each.demand for each in types if each.worth > 0.5 and each.demand is not None]
@@ -194,7 +194,7 @@ def expendable(
     entries = {key: _entries(cards, home.of, key[0], home.counts, home) for key, home in homes.items()}
     ranked = []
     for replica_id in sorted(placed):
-        slot = cards.contention.slots.get(placed[replica_id] or "")
+        slot = cards.contention.directory.slots.get(placed[replica_id] or "")
         pool = None if slot is None else _type_of(types, slot).pool
         worth = 0.0 if slot is None or pool is None else round(entries[slot.gpu_key, pool].pop()[0], 2)
         ranked.append((pool not in yields_in, worth, neighbours(cards, slot), replica_id))
@@ -247,7 +247,7 @@ def _homes(
     own = own_by_card(contention, placed)
     begun: Counter[str] = Counter()
     homes: dict[tuple[str, str], _Home] = {}
-    slots = [slot for slot_id in placed if (slot := contention.slots.get(slot_id or "")) is not None]
+    slots = [slot for slot_id in placed if (slot := contention.directory.slots.get(slot_id or "")) is not None]
     counts = Counter((slot.gpu_key, _type_of(types, slot).pool) for slot in slots)
     by_pool = {each.pool: each for each in types}
     for (gpu, pool), count in sorted(counts.items()):

@@ -48,7 +48,7 @@ def slot_options(random: Random) -> tuple[SlotOption, ...]:
 
 
 def placed(random: Random, made: Cards) -> tuple[str | None, ...]:
-    slots = sorted(made.contention.slots)
+    slots = sorted(made.contention.directory.slots)
     return (*random.sample(slots, random.randint(0, min(4, len(slots)))), *([None] * random.randint(0, 1)))
 
 
@@ -119,7 +119,7 @@ def test_a_placement_promises_no_slot_twice_and_no_more_than_was_wanted(random: 
 
 def nodes_of(made: Cards) -> tuple[Node, ...]:
     by_node: dict[str, list[Slot]] = {}
-    for slot in made.contention.slots.values():
+    for slot in made.contention.directory.slots.values():
         by_node.setdefault(slot.node, []).append(slot)
     return tuple(
         Node(name=name, ready=True, schedulable=True, slots=tuple(slots)) for name, slots in sorted(by_node.items())

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vgpu.core.inventory import Inventory, Node, Slot
-from vgpu.core.profile import Profile
 from vgpu.core.share import Share
 from vgpu.core.slot_type import Fraction, SlotType
 
@@ -68,9 +67,9 @@ ORDERINGS: dict[str, Ordering] = {
 
 def fits(slot: Slot, need: Need) -> bool:
     """Say whether the slot, free or not, is what the need asks for."""
-    if isinstance(need, Profile | Fraction):
-        return slot.profile == need
-    return slot.profile.units >= need.units and slot.framebuffer_mib >= need.framebuffer_mib
+    if isinstance(need, Share):
+        return slot.profile.units >= need.units and slot.framebuffer_mib >= need.framebuffer_mib
+    return slot.profile == need
 
 
 def accept_all(_slot: Slot) -> bool:
@@ -175,7 +174,7 @@ class Packer:
     def __init__(self, inventory: Inventory, grade: Callable[[str, int], Grade]) -> None:
         self._inventory = inventory
         self._grade = grade
-        self._held = Counter(slot.gpu_key for node in inventory.nodes for slot in node.held)
+        self._held = Counter({gpu: card.held for gpu, card in inventory.directory.cards.items()})
         self._shelves: dict[SlotType, _Shelf] = {}
         self._left_units = _left_units(inventory)
 
@@ -292,8 +291,9 @@ def _left_units(inventory: Inventory) -> dict[str, int]:
     A remainder too small for the size that adds up to most is left out: a smaller size may find room there that is not
     planned with before the next look at the card.
     """
-    free: dict[str, Counter[int]] = {}
-    for slot in inventory.free_slots:
-        if isinstance(slot.profile, Fraction):
-            free.setdefault(slot.gpu_key, Counter())[slot.profile.units] += slot.profile.units
-    return {gpu: max(by_size.values()) for gpu, by_size in free.items()}
+    left: dict[str, int] = {}
+    for gpu, card in inventory.directory.cards.items():
+        if card.has_fractions:
+            sums = [size.units * count for size, count in card.free.items() if isinstance(size, Fraction)]
+            left[gpu] = max(sums, default=0)
+    return left

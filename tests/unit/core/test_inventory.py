@@ -1,9 +1,11 @@
 """The inventory checks itself: what cannot be cut from a card cannot be written down."""
 
+import pickle
 from collections.abc import Callable
 
 import pytest
 
+from autoscaler.core.plain import as_json_value
 from tests import build
 from vgpu.core.inventory import Gpu, Inventory, Slot
 from vgpu.core.profile import parse_profile
@@ -103,3 +105,31 @@ def test_impossible_records_are_refused(make: Callable[[Gpu], object], message: 
 
 def test_an_empty_inventory_has_nothing_free() -> None:
     assert Inventory().free_slots == ()
+
+
+def test_the_directory_finds_every_card_and_slot_by_name() -> None:
+    stock = build.inventory(
+        build.node("n1", slots=2, card="GPU-a", held={0: "serving/w1"}), build.node("n2", card="GPU-b", usable=False)
+    )
+    found = stock.directory
+    assert found.slots == stock.slots_by_id()
+    assert {gpu: tuple(card.slots.values()) for gpu, card in found.cards.items()} == stock.slots_by_gpu()
+    assert found.card_of == {"n1/0": "GPU-a", "n1/1": "GPU-a", "n2/0": "GPU-b"}
+    card = found.cards["GPU-a"]
+    assert (card.held, card.at_once, card.attached, card.has_fractions) == (1, 2, (1, 2), False)
+    assert card.free == {stock.slots[1].profile: 1}
+    assert found.cards["GPU-b"].free == {}
+
+
+def test_the_directory_is_kept_and_is_no_part_of_the_inventory() -> None:
+    asked, other = build.inventory(build.node("n1")), build.inventory(build.node("n1"))
+    assert asked.directory is asked.directory
+    assert (asked, hash(asked), repr(asked), as_json_value(asked)) == (
+        other,
+        hash(other),
+        repr(other),
+        as_json_value(other),
+    )
+    held = asked.with_holders({"n1/0": "serving/w1"})
+    assert held.directory.cards["below n1"].held == 1
+    assert pickle.loads(pickle.dumps(asked)).directory == other.directory
