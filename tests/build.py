@@ -28,7 +28,7 @@ from autoscaler.core.signals import ModelSignals, Signal
 from autoscaler.core.situation import Situation
 from autoscaler.core.spec import FleetSpec, GuardrailSettings, ModelSpec, PolicySettings, PoolSpec
 from autoscaler.core.state import ModelState, Overload
-from autoscaler.core.window import SlidingMax
+from autoscaler.core.window import SlidingMax, Window, with_sample
 from vgpu.core import names
 from vgpu.core.inventory import Gpu, Inventory, Node, Slot
 from vgpu.core.profile import parse_profile
@@ -178,6 +178,14 @@ def sample(
         in_flight=in_flight,
         queued=queued,
     )
+
+
+def window(*samples: ReplicaSample, span_s: float = 10.0) -> Window:
+    """What is kept of samples that came one after the other."""
+    kept: Window = ()
+    for taken in samples:
+        kept = with_sample(kept, taken, span_s)
+    return kept
 
 
 def ingress(unanswered: int, at_s: float = 0.0, *, model: str = "minilm", process: str = "") -> IngressSample:

@@ -202,7 +202,7 @@ def _signals(
 ) -> tuple[ModelState, ModelSignals, tuple[FreshReplica, ...]]:
     settings = tick.spec.policy
     windows = state.windows_with(tick.samples.get(spec.name, ()), settings.window_s)
-    fresh, gaps = read_replicas(state.running_ids, windows, tick.seen, settings, tick.now_s)
+    fresh, gaps = read_replicas(state.running_ids, windows, tick.seen, settings, tick.now_s, state.windows)
     measured = read_signals(spec, settings, fresh, gaps, tick.contention, state.running)
     heard, signals = waking.listen(state, measured, fresh, tick.seen, settings, tick.now_s)
     state = replace(

@@ -5,7 +5,9 @@ exact: make the objective an edge.
 """
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import add, ge, gt, sub
 
 
@@ -26,6 +28,16 @@ class Histogram:
             )
         if self.counts[0] < 0 or any(map(gt, self.counts, self.counts[1:])):
             raise ValueError(f"counts is {self.counts}; cumulative counts never fall and are at least 0")
+
+    @classmethod
+    def of_buckets(cls, edges_s: tuple[float, ...], buckets: Iterable[int]) -> "Histogram":
+        """From what fell into each bucket; the last is beyond the last edge."""
+        return cls(edges_s=edges_s, counts=tuple(accumulate(buckets)))
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """Requests in each bucket alone, those beyond the last edge included."""
+        return tuple(map(sub, self.counts, (0, *self.counts)))
 
     @property
     def total(self) -> int:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
 
 from autoscaler.core.contention import Contention
 from autoscaler.core.record import replace
@@ -46,8 +45,6 @@ class Learned:
     """Of the last tick, to compare the next with."""
     since_s: Mapping[str, float] = field(default_factory=dict)
     """When each running replica was first seen running."""
-    heard_s: Mapping[str, float] = field(default_factory=dict)
-    """When the last sample of each replica was taken."""
     asked: tuple[tuple[float, int], ...] = ()
     """Wishes not yet fulfilled: when, and for which count."""
     starts_s: tuple[float, ...] = ()
@@ -79,15 +76,6 @@ class Learned:
         if count > running and all(wish[1] != count for wish in kept):
             kept = (*kept, (now_s, count))
         return replace(self, asked=kept)
-
-    def with_news(self, fresh: Sequence[FreshReplica], now_s: float) -> tuple["Learned", tuple[FreshReplica, ...]]:
-        """Those whose last sample was not here at an earlier tick: what was learned once is not learned again."""
-        known, never_s = self.heard_s, -math.inf
-        heard_s = {replica.replica_id: now_s - replica.age_s for replica in fresh}
-        # A sample's time is worked out from its age: a microsecond is rounding.
-        is_new = [at_s > known.get(replica_id, never_s) + 1e-6 for replica_id, at_s in heard_s.items()]
-        news = tuple(fresh) if all(is_new) else tuple(compress(fresh, is_new))
-        return replace(self, heard_s=heard_s), news
 
     def with_service(self, fresh: Sequence[FreshReplica], contention: Contention, now_s: float) -> "Learned":
         """Take in what warm replicas did."""

@@ -29,7 +29,8 @@ def as_json_value(value: object) -> JsonValue:
 
 @cache
 def _parts(kind: type) -> tuple[tuple[str, ...], dict[str, object]]:
-    """A record's fields, and the defaults of those that are left out while they have them."""
-    parts = fields(kind)
+    """A record's fields, and the defaults of those that are left out while they have them; what follows from others
+    is left out."""
+    parts = [part for part in fields(kind) if part.init]
     sparse = {part.name: part.default for part in parts if "sparse" in part.metadata and part.default is not MISSING}
     return tuple(part.name for part in parts), sparse

@@ -6,12 +6,22 @@ than a few microseconds for each.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from autoscaler.core.contention import BUSY_RATIO, Contention
-from autoscaler.core.observation import Missing, MissingReason, Observation, ReplicaSample, SlotReading, Source
+from autoscaler.core.histogram import Histogram
+from autoscaler.core.lanes import unpacked
+from autoscaler.core.observation import (
+    WHOLE_COUNTS,
+    Missing,
+    MissingReason,
+    Observation,
+    SlotReading,
+    Source,
+)
 from autoscaler.core.spec import PolicySettings
-from autoscaler.core.window import Increase, Window
+from autoscaler.core.window import Increase, Window, increase
 
 
 class FreshReplica(NamedTuple):
@@ -20,10 +30,12 @@ class FreshReplica(NamedTuple):
     replica_id: str
     slot_id: str | None
     age_s: float
-    samples: tuple[ReplicaSample, ...]
-    """Those of the window, two or more."""
+    samples: Window
+    """Two or more."""
     recent: Increase | None = None
     """Over its last part; None when that holds fewer than two samples."""
+    is_new: bool = True
+    """Whether its last sample came this tick: what was learned once is not learned again."""
 
     @property
     def increase(self) -> Increase:
@@ -36,20 +48,23 @@ class FreshReplica(NamedTuple):
         return Increase(self.samples[-2:])
 
 
-def read_replicas(
+def read_replicas(  # what was there, what is there, and the rules
     running: Iterable[str],
     windows: Mapping[str, Window],
     seen: Observation,
     policy: PolicySettings,
     now_s: float,
+    before: Mapping[str, Window] = MappingProxyType({}),
 ) -> tuple[tuple[FreshReplica, ...], tuple[Missing, ...]]:
-    """Divide the running replicas into those that can be read and the reasons why the others cannot."""
+    """Divide the running replicas into those that can be read and the reasons why the others cannot.
+
+    `before` are the windows as the last tick left them.
+    """
     fresh: list[FreshReplica] = []
     gaps: list[Missing] = []
-    unseen, recent_s, max_age_s = Window(policy.window_s), policy.recent_s, policy.max_age_s
+    recent_s, max_age_s = policy.recent_s, policy.max_age_s
     for replica_id in running:
-        window = windows.get(replica_id, unseen)
-        samples = window.samples
+        samples = windows.get(replica_id, ())
         if not samples:
             gaps.append(seen.why_missing(Source.REPLICA, replica_id))
             continue
@@ -61,8 +76,8 @@ def read_replicas(
             gaps.append(Missing(source=Source.REPLICA, name=replica_id, reason=MissingReason.TOO_FEW_SAMPLES))
         else:
             is_dense = samples[-2].at_s >= last.at_s - recent_s
-            recent = window.increase(recent_s) if is_dense else None
-            fresh.append(FreshReplica(replica_id, last.slot_id, age_s, samples, recent))
+            recent, is_new = increase(samples, recent_s) if is_dense else None, samples is not before.get(replica_id)
+            fresh.append(FreshReplica(replica_id, last.slot_id, age_s, samples, recent, is_new))
     alike, odd = _of_one_kind(fresh)
     return alike, (*gaps, *odd)
 
@@ -98,27 +113,27 @@ class Totals(NamedTuple):
     over_s: float
     """One time for all rates: a replica that has run for 2 s of the 10 got nothing in the other 8. Dividing each by its
     own time would count twice the load that moved from an old replica to a new one. 0 without replicas."""
+    duration: Histogram | None
+    """The latencies of all together; None without replicas."""
     gaps: tuple[Missing, ...]
     """Replicas and slots whose word is no evidence."""
 
 
 def total(fresh: Sequence[FreshReplica], contention: Contention) -> Totals:
-    """Add up one model's replicas."""
-    answered = arrived = refused = 0
-    busy_s = in_flight = queued = used = 0.0
+    """Add up one model's replicas, which have histograms of the same edges."""
+    arrived = lanes = 0
+    over_s = busy_s = in_flight = queued = used = 0.0
     frozen, unread = list[Missing](), list[Missing]()
-    readings, shares = contention.readings, contention.used
+    shares = contention.used
     for replica in fresh:
-        samples, slot_id = replica.samples, replica.slot_id or ""
+        samples = replica.samples
         first, last = samples[0], samples[-1]
         before, after = first.counters, last.counters
-        answers, refusals = after.answered - before.answered, after.refused - before.refused
-        ended = answers + refusals + after.failed - before.failed
-        worked_s = after.engine_busy_s - before.engine_busy_s
-        answered += answers
-        refused += refusals
-        arrived += ended + last.in_flight - first.in_flight
+        ran_s, worked_s = last.at_s - first.at_s, after.engine_busy_s - before.engine_busy_s
+        lanes += after.lanes - before.lanes
+        arrived += last.arrived - first.arrived
         busy_s += worked_s
+        over_s = ran_s if ran_s > over_s else over_s
         held = waiting = 0
         for sample in samples:
             held += sample.in_flight
@@ -127,16 +142,25 @@ def total(fresh: Sequence[FreshReplica], contention: Contention) -> Totals:
         queued += waiting / len(samples)
         # The larger of what each says of itself and what NVML says of its slot, each against the slot's share. Under
         # time slicing its own busy time includes waiting for its slice, so both read 1 for a full slot.
-        own, device = min(1.0, worked_s / (last.at_s - first.at_s)), shares.get(slot_id, 0.0)
-        used += own if own > device else device
-        reading = readings.get(slot_id)
-        if not ended and worked_s <= 0 and (held or _is_at_work(reading)):
+        own, device = worked_s / ran_s if worked_s < ran_s else 1.0, shares.get(replica.slot_id or "")
+        used += own if device is None or own > device else device
+        if device is None:  # a share that is known was read
+            unread += _slot_gap(replica, contention)
+        if worked_s <= 0 and after.ended == before.ended and (held or _is_at_work(replica, contention)):
             frozen.append(Missing(source=Source.REPLICA, name=replica.replica_id, reason=MissingReason.FROZEN))
-        if not isinstance(reading, SlotReading):
-            unread += _slot_gap(replica, reading)
-    over_s = max([replica.samples[-1].at_s - replica.samples[0].at_s for replica in fresh], default=0.0)
+    counted, duration = _unpacked(fresh, lanes)
+    answered, refused, *_ = counted
     gaps = (*frozen, *unread)
-    return Totals(answered, arrived, refused, busy_s, in_flight, queued, used, over_s, gaps)
+    return Totals(answered, arrived, refused, busy_s, in_flight, queued, used, over_s, duration, gaps)
+
+
+def _unpacked(fresh: Sequence[FreshReplica], lanes: int) -> tuple[tuple[int, ...], Histogram | None]:
+    """The sum of what the replicas counted: answered, refused, failed and batches; and the latencies."""
+    if not fresh:
+        return (0, 0, 0, 0), None
+    edges_s = fresh[0].samples[-1].counters.duration.edges_s
+    counts = unpacked(lanes, WHOLE_COUNTS + len(edges_s) + 1)
+    return counts[:WHOLE_COUNTS], Histogram.of_buckets(edges_s, counts[WHOLE_COUNTS:])
 
 
 class Arrivals(NamedTuple):
@@ -150,22 +174,24 @@ def last_arrivals(fresh: Sequence[FreshReplica]) -> Arrivals:
     """What came since the sample before the last one; nothing, in no time, without replicas."""
     came, longest_s = 0, 0.0
     for replica in fresh:
-        first, last = replica.samples[-2:]
-        before, after = first.counters, last.counters
-        came += after.answered - before.answered + after.refused - before.refused + after.failed - before.failed
-        came += last.in_flight - first.in_flight
-        longest_s = max(longest_s, last.at_s - first.at_s)
+        samples = replica.samples
+        first, last = samples[-2], samples[-1]
+        came += last.arrived - first.arrived
+        over_s = last.at_s - first.at_s
+        longest_s = over_s if over_s > longest_s else longest_s
     return Arrivals(came, longest_s)
 
 
-def _is_at_work(reading: SlotReading | Missing | None) -> bool:
-    """Whether a slot says that its replica has work: then counters that stand still are no evidence."""
+def _is_at_work(replica: FreshReplica, contention: Contention) -> bool:
+    """Whether its slot says that a replica has work: then counters that stand still are no evidence."""
+    reading = contention.readings.get(replica.slot_id or "")
     return isinstance(reading, SlotReading) and reading.busy_ratio > BUSY_RATIO
 
 
-def _slot_gap(replica: FreshReplica, why: Missing | None) -> tuple[Missing, ...]:
-    """The device reading of a replica's slot that is not there, unless the device could not give one."""
+def _slot_gap(replica: FreshReplica, contention: Contention) -> tuple[Missing, ...]:
+    """The device reading of a replica's slot where it is not there, unless the device could not give one."""
+    why = contention.readings.get(replica.slot_id or "")
     if why is None:
         name = replica.slot_id or f"of {replica.replica_id}"
         return (Missing(source=Source.SLOT, name=name, reason=MissingReason.NOT_SEEN),)
-    return () if why.reason is MissingReason.UNSUPPORTED else (why,)
+    return () if isinstance(why, SlotReading) or why.reason is MissingReason.UNSUPPORTED else (why,)

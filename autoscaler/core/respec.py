@@ -52,8 +52,8 @@ def _settled(state: ModelState, before: ModelSpec, after: ModelSpec, window_s: f
 
 def _spanning(window: Window, span_s: float) -> Window:
     """The window with another length: none of its samples is older than that."""
-    since_s = window.samples[-1].at_s - span_s if window.samples else 0.0
-    return Window(span_s=span_s, samples=tuple(sample for sample in window.samples if sample.at_s >= since_s))
+    since_s = window[-1].at_s - span_s if window else 0.0
+    return tuple(sample for sample in window if sample.at_s >= since_s)
 
 
 def _hold(needs: SlidingMax, spec: ModelSpec, desired: int, now_s: float) -> SlidingMax:

@@ -67,15 +67,17 @@ class Service:
         weight, total, squared, most = self.weight, self.items, self.items_squared, self.most_items
         solo, solo_items, engine, engine_items = self.solo_s, self.solo_items_s, self.engine_s, self.engine_items_s
         for batches, items, solo_s, engine_s in lessons:
-            keep = max(0.0, 1 - batches / MEMORY_BATCHES)
+            keep = 1 - batches / MEMORY_BATCHES if batches < MEMORY_BATCHES else 0.0
+            requests = batches * items
             weight = weight * keep + batches
-            total = total * keep + batches * items
-            squared = squared * keep + batches * items * items
+            total = total * keep + requests
+            squared = squared * keep + requests * items
             solo = solo * keep + batches * solo_s
-            solo_items = solo_items * keep + batches * items * solo_s
+            solo_items = solo_items * keep + requests * solo_s
             engine = engine * keep + batches * engine_s
-            engine_items = engine_items * keep + batches * items * engine_s
-            most = max(items, 1 + (most - 1) * keep)
+            engine_items = engine_items * keep + requests * engine_s
+            faded = 1 + (most - 1) * keep
+            most = items if items > faded else faded
         return Service(
             weight=weight,
             items=total,
@@ -132,23 +134,24 @@ def learn(service: Service, fresh: Iterable[FreshReplica], contention: Contentio
     for replica in fresh:
         if replica.replica_id not in warm:
             continue
-        first, last = replica.samples[-2:]
+        samples = replica.samples
+        first, last = samples[-2], samples[-1]
         before, after = first.counters, last.counters
         answered, busy_s = after.answered - before.answered, after.engine_busy_s - before.engine_busy_s
         batches = after.batches - before.batches or answered
         if batches < 1 or busy_s <= 0 or answered < 1:
             continue
-        spent_s = busy_s / batches
+        # No device reading: the whole time counts as the engine's, as if this replica were alone.
+        solo_s = engine_s = busy_s / batches
         card = neighbours.get(replica.slot_id or "")
-        if card is None:
-            # No device reading: the whole time counts as the engine's, as if this replica were alone.
-            solo_s = engine_s = spent_s
-        else:
+        if card is not None:
             policy, own_ratio, others_ratio, attached, active, most = card
             if others_ratio > TELLING_RATIO:
                 continue
-            engine_s = min(spent_s, own_ratio * (last.at_s - first.at_s) / batches)
+            device_s = own_ratio * (last.at_s - first.at_s) / batches
+            engine_s = device_s if device_s < solo_s else solo_s
             waits = stretch(policy, others_ratio, own_ratio, attached, most, active)
-            solo_s = max(engine_s, spent_s - (waits - 1) * engine_s)
+            alone_s = solo_s - (waits - 1) * engine_s
+            solo_s = alone_s if alone_s > engine_s else engine_s
         lessons.append((float(batches), answered / batches, solo_s, engine_s))
     return service.with_lessons(lessons) if lessons else service

@@ -4,9 +4,7 @@ A signal over several replicas adds up those that could be read. Every input tha
 there is listed in `gaps`; with a gap the sums are lower bounds, good enough to grow on and never to shrink on.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import sub
 
 from autoscaler.core.contention import Contention
 from autoscaler.core.histogram import Histogram
@@ -71,7 +69,7 @@ def read_signals(
 ) -> ModelSignals:
     """What the fresh replicas of one model come to; `gaps` are those that keep others from being read."""
     totals = total(fresh, contention)
-    durations = _durations(fresh)
+    durations = totals.duration
     values = {
         **_latencies(spec, durations, totals.refused),
         **_rates(policy, totals),
@@ -97,17 +95,6 @@ def read_signals(
             for name, value in values.items()
         },
     )
-
-
-def _durations(fresh: Sequence[FreshReplica]) -> Histogram | None:
-    """The latencies of all replicas together: the sum of their last counts less the sum of their first."""
-    if not fresh:
-        return None
-    taken = [replica.samples for replica in fresh]
-    first = map(sum, zip(*[samples[0].counters.duration.counts for samples in taken], strict=True))
-    last = map(sum, zip(*[samples[-1].counters.duration.counts for samples in taken], strict=True))
-    edges_s = taken[0][-1].counters.duration.edges_s
-    return Histogram(edges_s=edges_s, counts=tuple(map(sub, last, first)))
 
 
 def _latencies(spec: ModelSpec, durations: Histogram | None, refused: int) -> dict[str, float | None]:

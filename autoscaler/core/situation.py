@@ -138,8 +138,8 @@ def needing(
     `pools` are those in which the model's replicas may live.
     """
     spec, policy, now_s, signals = situation.spec, situation.policy, situation.now_s, situation.signals
-    learned, news = situation.state.learned.with_news(fresh, now_s)
-    learned = learned.with_service(news, cards.contention, now_s)
+    news = tuple([replica for replica in fresh if replica.is_new])
+    learned = situation.state.learned.with_service(news, cards.contention, now_s)
     if len(pools) > 1:
         situation = _typed(situation, news, learned, cards, pools)
     offered = signals.offered_per_s

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from autoscaler.core.decision import Decision, Reason, Recommendation, numbers
 from autoscaler.core.ingress import Knocks
-from autoscaler.core.observation import IngressSample, Missing, MissingReason, Observation, Source
+from autoscaler.core.observation import IngressSample, Missing, MissingReason, Observation, ReplicaSample, Source
 from autoscaler.core.record import replace
 from autoscaler.core.replicas import FreshReplica
 from autoscaler.core.signals import ModelSignals, Signal
@@ -45,7 +45,7 @@ def listen(
     if isinstance(ingress, IngressSample):
         knocks = knocks.with_sample(ingress, policy.window_s)
     is_new = knocks is not state.knocks
-    asked = (is_new and knocks.just_came > 0) or any(_is_asked(replica) for replica in fresh)
+    asked = (is_new and knocks.just_came > 0) or any(_is_asked(replica.samples) for replica in fresh)
     unread = isinstance(ingress, Missing) or any(gap.source is Source.REPLICA for gap in signals.gaps)
     # Who was woken is not idle before a replica is there: those who asked were told to come back then.
     awaited = state.pending > 0 and not state.running
@@ -111,9 +111,9 @@ def outlook(decision: Decision) -> str | None:
     return ", ".join(said) or None
 
 
-def _is_asked(replica: FreshReplica) -> bool:
+def _is_asked(samples: Sequence[ReplicaSample]) -> bool:
     """Whether a request came to a replica since its sample before the last, or is still there."""
-    return replica.last.arrived > 0 or replica.samples[-1].in_flight > 0
+    return samples[-1].in_flight > 0 or samples[-1].arrived > samples[-2].arrived
 
 
 def _with_unanswered(

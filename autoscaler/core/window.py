@@ -9,15 +9,18 @@ from typing import NamedTuple
 
 from autoscaler.core.observation import Counters, ReplicaSample
 
+Window = tuple[ReplicaSample, ...]
+"""The samples of one replica over the last seconds, oldest first, times rising, all of one process."""
+
 
 class Increase(NamedTuple):
     """What one replica did from the first of its samples to the last: two or more, rising in time, of one process.
 
     Every number is worked out when asked for: a tick makes thousands of these and looks at a few numbers of each. For
-    the same reason these records and windows are tuples, which are made in half of a dataclass' time.
+    the same reason this is a tuple, made in half of a dataclass' time, and a window is nothing but its samples.
     """
 
-    samples: tuple[ReplicaSample, ...]
+    samples: Window
 
     @property
     def first(self) -> Counters:
@@ -66,44 +69,35 @@ class Increase(NamedTuple):
     @property
     def arrived(self) -> int:
         """Requests that came in: those that ended, and those that were taken in and are still there."""
-        first, last = self.samples[0], self.samples[-1]
-        after, before = last.counters, first.counters
-        ended = after.answered - before.answered + after.refused - before.refused + after.failed - before.failed
-        return ended + last.in_flight - first.in_flight
+        return self.samples[-1].arrived - self.samples[0].arrived
 
 
-class Window(NamedTuple):
-    """The samples of one replica over the last `span_s`, oldest first."""
+def with_sample(window: Window, sample: ReplicaSample, span_s: float) -> Window:
+    """The window with one sample more and without those that are more than `span_s` older than that.
 
-    span_s: float
-    samples: tuple[ReplicaSample, ...] = ()
-
-    def with_sample(self, sample: ReplicaSample) -> "Window":
-        """Take in one sample; a scrape seen before is ignored, a restarted process starts the window anew."""
-        span_s, samples = self
-        if not samples:
-            return Window(span_s, (sample,))
-        last = samples[-1]
-        if sample.at_s <= last.at_s:
-            return self
-        if not sample.counters.follows(last.counters):
-            return Window(span_s, (sample,))
-        return Window(span_s, (*_since(samples, sample.at_s - span_s), sample))
-
-    def increase(self, last_s: float | None = None) -> Increase | None:
-        """What happened over the window, or over its last seconds; None when that holds fewer than two samples."""
-        samples = self.samples  # none of them is older than the window: see `with_sample`
-        if samples and last_s is not None:
-            samples = _since(samples, samples[-1].at_s - last_s)
-        return Increase(samples) if len(samples) > 1 else None
-
-    def last_increase(self) -> Increase | None:
-        """What happened between the last two samples; None when there are fewer."""
-        samples = self.samples
-        return Increase(samples[-2:]) if len(samples) > 1 else None
+    A scrape seen before is ignored: the window comes back itself. A restarted process starts the window anew.
+    """
+    if not window:
+        return (sample,)
+    last, at_s = window[-1], sample.at_s
+    if at_s <= last.at_s:
+        return window
+    if not sample.counters.follows(last.counters):
+        return (sample,)
+    since_s = at_s - span_s
+    if window[0].at_s < since_s:
+        window = _since(window, since_s)
+    return (*window, sample)
 
 
-def _since(samples: tuple[ReplicaSample, ...], at_s: float) -> tuple[ReplicaSample, ...]:
+def increase(window: Window, last_s: float | None = None) -> Increase | None:
+    """What happened over the window, or over its last seconds; None when that holds fewer than two samples."""
+    if window and last_s is not None:
+        window = _since(window, window[-1].at_s - last_s)
+    return Increase(window) if len(window) > 1 else None
+
+
+def _since(samples: Window, at_s: float) -> Window:
     """Those not older than `at_s`; samples rise in time, so the few that are too old come first."""
     start = 0
     for sample in samples:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from autoscaler.core.histogram import Histogram
 from autoscaler.core.observation import Counters
-from autoscaler.core.window import SlidingMax, Window
+from autoscaler.core.window import SlidingMax, Window, increase, with_sample
 from tests.build import EDGES_S, histogram, sample
 
 gaps_s = st.lists(st.floats(0.01, 20.0), min_size=1, max_size=40)
@@ -30,7 +30,8 @@ def test_an_increase_is_the_sum_of_what_was_added_since_the_last_restart(
     story: list[tuple[float, int, bool]],
 ) -> None:
     """Each entry: seconds until the scrape, requests since then, whether the process restarted before them."""
-    window, now_s, total = Window(span_s=10.0), 0.0, 0
+    now_s, total = 0.0, 0
+    window: Window = ()
     seen: list[tuple[float, int]] = []
     for gap_s, added, restarted in story:
         now_s += gap_s
@@ -41,15 +42,15 @@ def test_an_increase_is_the_sum_of_what_was_added_since_the_last_restart(
         counted = Counters(
             answered=total, refused=0, failed=0, duration=histogram({50: total}), engine_busy_s=float(total)
         )
-        window = window.with_sample(sample(at_s=now_s, counted=counted))
+        window = with_sample(window, sample(at_s=now_s, counted=counted), 10.0)
     kept = [(at_s, total) for at_s, total in seen if at_s >= now_s - 10.0]
-    increase = window.increase()
+    increased = increase(window)
     if len(kept) < 2:
-        assert increase is None
+        assert increased is None
         return
-    assert increase is not None
-    assert increase.over_s == pytest.approx(kept[-1][0] - kept[0][0])
-    assert increase.counters.answered == increase.counters.duration.total == kept[-1][1] - kept[0][1]
+    assert increased is not None
+    assert increased.over_s == pytest.approx(kept[-1][0] - kept[0][0])
+    assert increased.counters.answered == increased.counters.duration.total == kept[-1][1] - kept[0][1]
 
 
 latencies_ms = st.lists(st.floats(0.1, 20_000.0), min_size=1, max_size=60)

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from autoscaler.adapters.scrape import parse_exporter, parse_worker
 from autoscaler.core.histogram import Histogram
 from autoscaler.core.observation import Counters, Missing, MissingReason, ReplicaSample, SlotReading, Source
-from autoscaler.core.window import Window
 from serving import metrics
+from tests import build
 from tests.unit.exporter.build import LOST_SLOT, SLOT, ScriptedClock, ScriptedReader, make_sampler
 from vgpu.adapters import nvml
 from vgpu.exporter.metrics import SlotCollector
@@ -140,8 +140,7 @@ def test_a_restarted_worker_starts_its_window_anew() -> None:
     """Counters that fell are another process's: no difference spans the two."""
     before = parse_worker(WORKER, 1.0)
     after = parse_worker(re.sub(r"(?m)^(vgpu_serve_\w+\{.*\}) [0-9.]+$", r"\1 0.0", WORKER), 2.0)
-    window = Window(span_s=10.0).with_sample(before).with_sample(after)
-    assert window.samples == (after,)
+    assert build.window(before, after) == (after,)
 
 
 def test_a_healthy_node_gives_a_reading_for_each_slot() -> None:

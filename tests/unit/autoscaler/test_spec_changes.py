@@ -64,7 +64,7 @@ def test_what_was_learned_stays_when_promises_change() -> None:
     assert tick.spec.models[0].priority == 7
     assert (after.running_ids, after.running_since_s) == (before.running_ids, before.running_since_s)
     assert after.learned.since_s == before.learned.since_s
-    assert all(len(after.windows[key].samples) >= len(before.windows[key].samples) for key in before.windows)
+    assert all(len(after.windows[key]) >= len(before.windows[key]) for key in before.windows)
 
 
 def test_a_stricter_objective_is_acted_on_with_the_window_that_is_there() -> None:

@@ -19,7 +19,6 @@ from autoscaler.core.learning import (
 )
 from autoscaler.core.rehearsal import Bearable
 from autoscaler.core.replicas import Arrivals, FreshReplica, last_arrivals
-from autoscaler.core.window import Window
 from tests import build
 
 
@@ -28,12 +27,10 @@ def came(count: int, *, replicas: int = 1, over_s: float = 5.0) -> Arrivals:
     made = []
     for index in range(replicas):
         part = count // replicas + (index < count % replicas)
-        window = (
-            Window(span_s=10.0)
-            .with_sample(build.sample(f"r{index}", 0.0))
-            .with_sample(build.sample(f"r{index}", over_s, build.counters({50: part})))
+        window = build.window(
+            build.sample(f"r{index}", 0.0), build.sample(f"r{index}", over_s, build.counters({50: part}))
         )
-        made.append(FreshReplica(replica_id=f"r{index}", slot_id="n1/0", age_s=0.0, samples=window.samples))
+        made.append(FreshReplica(replica_id=f"r{index}", slot_id="n1/0", age_s=0.0, samples=window))
     return last_arrivals(made)
 
 

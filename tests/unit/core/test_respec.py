@@ -11,7 +11,7 @@ from autoscaler.core.respec import respecified
 from autoscaler.core.service import Service
 from autoscaler.core.spec import FleetSpec, ModelSpec, PolicySettings, PoolSpec
 from autoscaler.core.state import UNLEARNED_WINDOW_S, ModelState, Moving, State
-from autoscaler.core.window import SlidingMax, Window
+from autoscaler.core.window import SlidingMax
 from tests import build
 from tests.unit.core.two_types import BIG, POOLS, SMALL
 from vgpu.core.profile import parse_profile
@@ -46,7 +46,7 @@ STATE = ModelState(
     needs=SlidingMax(span_s=60.0, points=((80.0, 3), (95.0, 1))),
     running_ids=("r1", "r2"),
     running_since_s=10.0,
-    windows={"r1": Window(span_s=10.0, samples=(build.sample("r1"),))},
+    windows={"r1": (build.sample("r1"),)},
     overloads=(build.overload(2, 20.0),),
     changed_s=50.0,
     pending_since_s=60.0,
@@ -108,14 +108,14 @@ def test_a_longer_window_is_watched_from_now_on_and_a_shorter_one_holds_at_once(
 
 def test_readings_are_kept_over_another_window() -> None:
     windows = after(spec(), spec(policy=PolicySettings(window_s=20.0))).windows
-    assert windows == {"r1": Window(span_s=20.0, samples=STATE.windows["r1"].samples)}
+    assert windows == STATE.windows
 
 
 def test_a_shorter_window_holds_no_sample_that_is_older() -> None:
     samples = tuple(build.sample("r1", at_s=at_s) for at_s in (90.0, 94.0, 95.0, 100.0))
-    known = {"r1": Window(span_s=10.0, samples=samples), "r2": Window(span_s=10.0)}
+    known = {"r1": samples, "r2": ()}
     windows = after(spec(), spec(policy=PolicySettings(window_s=5.0, recent_s=5.0)), windows=known).windows
-    assert windows == {"r1": Window(span_s=5.0, samples=samples[2:]), "r2": Window(span_s=5.0)}
+    assert windows == {"r1": samples[2:], "r2": ()}
 
 
 def test_a_model_that_does_other_work_keeps_what_is_the_loads_and_the_fleets() -> None:

@@ -7,7 +7,6 @@ from autoscaler.core.observation import Counters, SlotReading
 from autoscaler.core.replicas import FreshReplica
 from autoscaler.core.service import Demand, Service, learn
 from autoscaler.core.spec import PolicySettings
-from autoscaler.core.window import Window
 from tests import build
 from vgpu.core.share import SchedulerPolicy
 
@@ -93,8 +92,8 @@ def replica(
         engine_busy_s=done.engine_busy_s,
         batches=batches,
     )
-    window = Window(span_s=10.0).with_sample(before).with_sample(build.sample("r1", 10.0, counted, slot_id=slot_id))
-    return FreshReplica(replica_id="r1", slot_id=slot_id, age_s=0.0, samples=window.samples)
+    window = build.window(before, build.sample("r1", 10.0, counted, slot_id=slot_id))
+    return FreshReplica(replica_id="r1", slot_id=slot_id, age_s=0.0, samples=window)
 
 
 def card(*busy: float, policy: SchedulerPolicy = SchedulerPolicy.BEST_EFFORT) -> Contention:

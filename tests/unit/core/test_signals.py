@@ -22,10 +22,9 @@ POLICY = PolicySettings()
 def window(replica_id: str, counted: Counters, *, over_s: float = 10.0, in_flight: int = 0, queued: int = 0) -> Window:
     """A replica that started from nothing `over_s` before second 10 and has counted this by then."""
     slot_id = {"r1": "n1/0", "r2": "n1/1"}.get(replica_id)
-    return (
-        Window(span_s=10.0)
-        .with_sample(sample(replica_id, 10 - over_s, slot_id=slot_id, in_flight=in_flight, queued=queued))
-        .with_sample(sample(replica_id, 10.0, counted, slot_id=slot_id, in_flight=in_flight, queued=queued))
+    return build.window(
+        sample(replica_id, 10 - over_s, slot_id=slot_id, in_flight=in_flight, queued=queued),
+        sample(replica_id, 10.0, counted, slot_id=slot_id, in_flight=in_flight, queued=queued),
     )
 
 
@@ -59,17 +58,14 @@ def test_attainment_counts_refused_requests_as_missed() -> None:
 def test_the_offered_rate_includes_refused_and_waiting_requests() -> None:
     before = sample("r1", 0.0, in_flight=1)
     after = sample("r1", 10.0, counters({50: 60}, refused=25, failed=10), in_flight=16, queued=15)
-    signals = signals_of({"r1": Window(span_s=10).with_sample(before).with_sample(after)})
+    signals = signals_of({"r1": build.window(before, after)})
     assert signals.offered_per_s == Signal(value=10.0, age_s=0.0)
     assert signals.answered_per_s == Signal(value=5.0, age_s=0.0)
 
 
 def test_the_recent_rate_sees_a_step_before_the_window_does() -> None:
     taken = [sample("r1", at_s, counters({50: int(count)})) for at_s, count in ((0, 0), (7, 35), (9, 45), (10, 90))]
-    stepped = Window(span_s=10.0)
-    for one in taken:
-        stepped = stepped.with_sample(one)
-    signals = signals_of({"r1": stepped})
+    signals = signals_of({"r1": build.window(*taken)})
     assert (signals.offered_per_s, signals.offered_recent_per_s) == (
         Signal(value=9.0, age_s=0.0),
         Signal(value=pytest.approx(55 / 3), age_s=0.0),
@@ -149,10 +145,10 @@ def test_anything_less_is_not_taken_for_no_traffic(
 
 def test_every_running_replica_is_read_or_named_with_the_reason() -> None:
     fine = window("r1", counters({50: 10}))
-    windows = {"r1": fine, "r2": Window(span_s=10).with_sample(sample("r2", 9.5)), "r3": window("r3", counters())}
+    windows = {"r1": fine, "r2": (sample("r2", 9.5),), "r3": window("r3", counters())}
     told = Missing(source=Source.REPLICA, name="r4", reason=MissingReason.UNREACHABLE)
     fresh, gaps = read_replicas(("r1", "r2", "r3", "r4", "r5"), windows, Observation(missing=(told,)), POLICY, 10.0)
-    assert fresh[0] == FreshReplica(replica_id="r1", slot_id="n1/0", age_s=0.0, samples=fine.samples)
+    assert fresh[0] == FreshReplica(replica_id="r1", slot_id="n1/0", age_s=0.0, samples=fine)
     assert [replica.replica_id for replica in fresh] == ["r1", "r3"]
     assert gaps == (
         Missing(source=Source.REPLICA, name="r2", reason=MissingReason.TOO_FEW_SAMPLES),
@@ -184,7 +180,7 @@ def test_a_replica_with_other_histogram_edges_is_a_gap_and_no_fault() -> None:
         answered=0, refused=0, failed=0, engine_busy_s=0.0, duration=Histogram(edges_s=(0.1, 0.2), counts=(0, 0, 0))
     )
     five = replace(nothing, answered=5, duration=Histogram(edges_s=(0.1, 0.2), counts=(3, 5, 5)))
-    odd = Window(span_s=10.0).with_sample(sample("r3", 0.0, nothing)).with_sample(sample("r3", 10.0, five))
+    odd = build.window(sample("r3", 0.0, nothing), sample("r3", 10.0, five))
     alike = {"r1": window("r1", counters({30: 90})), "r2": window("r2", counters({800: 10}))}
     signals = signals_of({**alike, "r3": odd})
     assert signals.p95_ms == signals_of(alike).p95_ms

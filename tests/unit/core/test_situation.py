@@ -15,7 +15,6 @@ from autoscaler.core.service import Service
 from autoscaler.core.signals import ModelSignals
 from autoscaler.core.situation import Situation, needing
 from autoscaler.core.spec import PolicySettings
-from autoscaler.core.window import Window
 from tests import build
 from tests.build import absent, signals, situation
 
@@ -31,12 +30,11 @@ def replica(index: int, *, per_s: float, over_s: float = 5.0) -> FreshReplica:
     """A replica that got so many requests a second since the last tick."""
     slot_id = f"n{index}/0"
     done = round(per_s * over_s)
-    window = (
-        Window(span_s=10.0)
-        .with_sample(build.sample(f"r{index}", NOW_S - over_s, slot_id=slot_id))
-        .with_sample(build.sample(f"r{index}", NOW_S, build.counters({50: done}, busy_s=0.05 * done), slot_id=slot_id))
+    window = build.window(
+        build.sample(f"r{index}", NOW_S - over_s, slot_id=slot_id),
+        build.sample(f"r{index}", NOW_S, build.counters({50: done}, busy_s=0.05 * done), slot_id=slot_id),
     )
-    return FreshReplica(replica_id=f"r{index}", slot_id=slot_id, age_s=0.0, samples=window.samples)
+    return FreshReplica(replica_id=f"r{index}", slot_id=slot_id, age_s=0.0, samples=window)
 
 
 def needed(

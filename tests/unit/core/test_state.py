@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from autoscaler.core.spec import GuardrailSettings, PolicySettings
 from autoscaler.core.state import ModelState
-from autoscaler.core.window import Window
 from tests.build import deployment, model, overload, sample
 
 SETTINGS = GuardrailSettings(pending_timeout_s=100.0, pending_backoff_s=50.0)
@@ -70,8 +69,8 @@ def test_a_change_of_the_count_is_dated_and_a_hold_is_not() -> None:
 def test_samples_of_running_replicas_are_kept_and_others_dropped() -> None:
     state = started(2, "r1", "r2")
     windows = state.windows_with([sample("r1"), sample("r2"), sample("dead")], 10.0)
-    kept = Window(span_s=10.0, samples=(sample("r1"),))
-    assert windows == {"r1": kept, "r2": Window(span_s=10.0, samples=(sample("r2"),))}
+    kept = (sample("r1"),)
+    assert windows == {"r1": kept, "r2": (sample("r2"),)}
     later = replace(seen(state, "r1", now_s=1.0), windows=windows)
     assert later.windows_with([], 10.0) == {"r1": kept}
 
