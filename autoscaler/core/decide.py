@@ -151,7 +151,7 @@ def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> Draft | No
         now_s=tick.now_s, spec=spec, policy=fleet.policy, guardrails=fleet.guardrails, signals=signals, state=state
     )
     situation = needing(situation, fresh, tick.cards, tick.pools_of(spec))
-    situation = replace(situation, state=evidence.learn(situation))
+    situation = evidence.taught(situation)
     placed = {replica.replica_id: replica.slot_id for replica in fresh}
     recommendations = policy.recommend(situation)
     situation = replace(situation, state=evidence.with_need(situation, recommendations))
@@ -226,8 +226,8 @@ def _wanted(situation: Situation, recommendations: tuple[Recommendation, ...]) -
 def _want(tick: _Tick, draft: Draft, shared: Shares) -> Want:
     lives, going = draft.lives, set[str]()
     if draft.types:
-        running = draft.state.running - len(draft.leaving)
-        going.update(_victims(tick, draft, draft.count)[: max(0, running - draft.count)])
+        left = draft.state.running - len(draft.leaving) - draft.count
+        going.update(_victims(tick, draft, draft.count)[: max(0, left)])
     return Want(
         model=draft.spec.name,
         pool=draft.spec.pool,
@@ -240,9 +240,9 @@ def _want(tick: _Tick, draft: Draft, shared: Shares) -> Want:
         placed=tuple(draft.placed.values()),
         least_gain_ratio=tick.spec.policy.least_gain_ratio,
         types=draft.types,
-        lives=Counter(pool for replica_id, pool in lives.items() if replica_id not in going),
+        lives=Counter([pool for replica_id, pool in lives.items() if replica_id not in going]),
         meant=draft.state.spread,
-        shunned=frozenset(pool for pool, until_s in draft.state.shunned.items() if until_s > tick.now_s),
+        shunned=frozenset([pool for pool, until_s in draft.state.shunned.items() if until_s > tick.now_s]),
         room={pool: max(0, change) for pool, change in shared.changes.get(draft.spec.name, {}).items()},
         leaving=len(draft.leaving),
     )

@@ -75,9 +75,9 @@ class Stage(StrEnum):
 
 def numbers(**values: float) -> Numbers:
     """Freeze named numbers; one that is not finite is a bug and raises ValueError."""
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise ValueError(f"{name} is {value}; a number behind a decision is finite")
+    if not all(map(math.isfinite, values.values())):
+        name, value = next(entry for entry in values.items() if not math.isfinite(entry[1]))
+        raise ValueError(f"{name} is {value}; a number behind a decision is finite")
     return MappingProxyType(values)
 
 

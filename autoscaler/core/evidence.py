@@ -12,6 +12,12 @@ from autoscaler.core.situation import Situation
 from autoscaler.core.state import ModelState, Overload
 
 
+def taught(situation: Situation) -> Situation:
+    """The situation with what it teaches in its state."""
+    state = learn(situation)
+    return situation if state is situation.state else replace(situation, state=state)
+
+
 def learn(situation: Situation) -> ModelState:
     """The state with this tick's evidence in it, and without what is too old or disproved."""
     state, offered = situation.state, situation.signals.offered_per_s

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from autoscaler.core.contention import Contention
 from autoscaler.core.record import replace
@@ -28,21 +29,64 @@ TRIM_UP_PER_S, TRIM_DOWN_PER_S = 0.1, 0.03
 LEAST_TRIM, MOST_TRIM = 0.75, 1.6
 
 
+class Jumps(NamedTuple):
+    """How much the number of requests of a tick jumps about."""
+
+    variation: float = 1.0
+    """Variance of the arrivals of a tick as a part of their mean: 1 for Poisson's."""
+    came: float | None = None
+    """In the last tick, to compare the next with."""
+
+    def with_arrivals(self, arrivals: Arrivals) -> "Jumps":
+        """Take in how many requests came since the last tick, for how much that number jumps about."""
+        over_s = arrivals.over_s
+        if over_s <= 0:
+            return self
+        came = float(max(0, arrivals.came))
+        if self.came is None or came + self.came < 10:
+            return self._replace(came=came)
+        # Half the squared difference of neighbours is the variance without the slow swing.
+        jump = min(4 * MOST_VARIATION, (came - self.came) ** 2 / (came + self.came))
+        near = 1 - math.exp(-over_s / _VARIATION_S)
+        variation = self.variation + near * (jump - self.variation)
+        return Jumps(min(MOST_VARIATION, max(LEAST_VARIATION, variation)), came)
+
+
+class Trust(NamedTuple):
+    """How far the formulas are believed."""
+
+    trim: float = 1.0
+    """By how much replicas bear less than the formulas say; 1 is exactly as much."""
+    at_s: float | None = None
+    missed_ratio: float = 0.0
+    """The part of requests that came late beyond the foretold, while nothing was on its way, over about a minute."""
+
+    def judged(self, late_ratio: float | None, foretold_ratio: float, now_s: float) -> "Trust":
+        """Trust the formulas less where more requests come late than they foretell, and more where fewer do.
+
+        In proportion, so that it comes to rest where they tell the truth. A fleet with little to do teaches nothing
+        that way: none late were foretold, and none are. Judged over about a minute: of the 300 requests of one window
+        a few more than foretold are late by chance. None: nothing can be said.
+        """
+        over_s = 0.0 if self.at_s is None else min(now_s - self.at_s, 10.0)
+        if late_ratio is None:
+            return self._replace(at_s=now_s)
+        near = 1 - math.exp(-over_s / JUDGED_S)
+        late, foretold = min(late_ratio, WORST_JUDGED_RATIO), min(foretold_ratio, WORST_JUDGED_RATIO)
+        beyond = max(0.0, late - max(foretold, GOAL_RATIO)) if late > foretold else late - foretold
+        missed = self.missed_ratio + near * (beyond - self.missed_ratio)
+        grown = self.trim * math.exp((TRIM_UP_PER_S if missed > 0 else TRIM_DOWN_PER_S) * missed * over_s)
+        return Trust(min(MOST_TRIM, max(LEAST_TRIM, grown)), now_s, missed)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
     """Replaced at every tick; losing it costs some minutes of caution."""
 
     service: Service = field(default_factory=Service)
     rehearsal: Rehearsal = field(default_factory=Rehearsal)
-    trim: float = 1.0
-    """By how much replicas bear less than the formulas say; 1 is exactly as much."""
-    trimmed_s: float | None = None
-    missed_ratio: float = 0.0
-    """The part of requests that came late beyond the foretold, while nothing was on its way, over about a minute."""
-    variation: float = 1.0
-    """Variance of the arrivals of a tick as a part of their mean: 1 for Poisson's."""
-    arrivals: float | None = None
-    """Of the last tick, to compare the next with."""
+    trust: Trust = field(default_factory=Trust)
+    jumps: Jumps = field(default_factory=Jumps)
     since_s: Mapping[str, float] = field(default_factory=dict)
     """When each running replica was first seen running."""
     asked: tuple[tuple[float, int], ...] = ()
@@ -81,44 +125,12 @@ class Learned:
         """Take in what warm replicas did."""
         return replace(self, service=learn(self.service, fresh, contention, self.warm(now_s)))
 
-    def with_arrivals(self, arrivals: Arrivals) -> "Learned":
-        """Take in how many requests came since the last tick, for how much that number jumps about."""
-        over_s = arrivals.over_s
-        if over_s <= 0:
-            return self
-        came = float(max(0, arrivals.came))
-        if self.arrivals is None or came + self.arrivals < 10:
-            return replace(self, arrivals=came)
-        # Half the squared difference of neighbours is the variance without the slow swing.
-        jump = min(4 * MOST_VARIATION, (came - self.arrivals) ** 2 / (came + self.arrivals))
-        near = 1 - math.exp(-over_s / _VARIATION_S)
-        variation = self.variation + near * (jump - self.variation)
-        return replace(self, arrivals=came, variation=min(MOST_VARIATION, max(LEAST_VARIATION, variation)))
-
-    def with_trim(self, late_ratio: float | None, foretold_ratio: float, now_s: float) -> "Learned":
-        """Trust the formulas less where more requests come late than they foretell, and more where fewer do.
-
-        In proportion, so that it comes to rest where they tell the truth. A fleet with little to do teaches nothing
-        that way: none late were foretold, and none are. Judged over about a minute: of the 300 requests of one window
-        a few more than foretold are late by chance. None: nothing can be said.
-        """
-        over_s = 0.0 if self.trimmed_s is None else min(now_s - self.trimmed_s, 10.0)
-        if late_ratio is None:
-            return replace(self, trimmed_s=now_s)
-        near = 1 - math.exp(-over_s / JUDGED_S)
-        late, foretold = min(late_ratio, WORST_JUDGED_RATIO), min(foretold_ratio, WORST_JUDGED_RATIO)
-        beyond = max(0.0, late - max(foretold, GOAL_RATIO)) if late > foretold else late - foretold
-        missed = self.missed_ratio + near * (beyond - self.missed_ratio)
-        grown = self.trim * math.exp((TRIM_UP_PER_S if missed > 0 else TRIM_DOWN_PER_S) * missed * over_s)
-        return replace(self, trimmed_s=now_s, missed_ratio=missed, trim=min(MOST_TRIM, max(LEAST_TRIM, grown)))
-
     def rehearsed(
         self, offered_per_s: float, bearable: Bearable, horizon_s: float, desired: int, now_s: float
-    ) -> "Learned":
+    ) -> Rehearsal:
         """Let the candidates for headroom and hold play this tick; at first what there is counts as needed."""
         rehearsal = self.rehearsal
         if rehearsal.at_s is None:
             rates = bearable.rates_per_s
             rehearsal = Rehearsal.begin(now_s, offered_per_s, max(0.0, rates[min(desired, len(rates) - 1)]), bearable)
-        rehearsal = rehearsal.with_rate(now_s, offered_per_s, horizon_s=horizon_s, bearable=bearable)
-        return replace(self, rehearsal=rehearsal)
+        return rehearsal.with_rate(now_s, offered_per_s, horizon_s=horizon_s, bearable=bearable)

@@ -12,15 +12,17 @@ a cold start, so `ready` is the count for the smallest held rate of the last col
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
+from typing import NamedTuple
 
 FACTORS = (1.0, 1.1, 1.25, 1.45, 1.8, 2.4)
 HOLDS_S = (30.0, 120.0, 300.0, 900.0, 2700.0)
 READINGS = ("fast", "slow", "trend")
 CANDIDATES = tuple(product(range(len(READINGS) * len(HOLDS_S)), FACTORS))
 """(track, factor); a track is a reading with a hold."""
+_PLACES = range(len(CANDIDATES))
 SLOW_S = 60.0
 TREND_S = 120.0
 MEMORY_S = 3600.0
@@ -64,8 +66,7 @@ Points = tuple[tuple[float, float], ...]
 """(time, rate), times rising."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rehearsal:
+class Rehearsal(NamedTuple):
     """What the candidates have shown. Tracks and candidates in the order of the tables above."""
 
     at_s: float | None = None
@@ -139,8 +140,7 @@ class Rehearsal:
         slow_per_s, trend_per_s2 = self._read(over_s, offered_per_s)
         readings = (offered_per_s, slow_per_s, max(0.0, slow_per_s + trend_per_s2 * horizon_s))
         peaks = tuple(_peaks(points, at_s, rate) for points, rate in zip(self.peaks, readings, strict=True))
-        held = tuple([_largest(points, at_s - hold_s) for points in peaks for hold_s in HOLDS_S])
-        since_s = at_s - horizon_s
+        held, since_s = _held(peaks, at_s), at_s - horizon_s
         before = tuple(
             [
                 points
@@ -150,12 +150,12 @@ class Rehearsal:
             ]
         )
         firm = [points[0][1] if points else now for points, now in zip(before, held, strict=True)]
-        ready, counts = _counts(bearable.rates_per_s, firm, held)
-        backlogs, charges = self._served(ready, over_s, offered_per_s, bearable)
-        keep, came = math.exp(-over_s / MEMORY_S), offered_per_s * over_s
+        rows = _rows(bearable.rates_per_s, {*firm, *held})
+        backlogs, charges = self._served([rows[rate] for rate in firm], over_s, offered_per_s, bearable)
+        keep = math.exp(-over_s / MEMORY_S)
         late = tuple([past * keep + charge for past, charge in zip(self.late, charges, strict=True)])
-        costs = self._charged(counts, keep, over_s)
-        offered = self.offered * keep + came
+        counts, costs = self._charged([rows[rate] for rate in held], keep, over_s)
+        offered = self.offered * keep + offered_per_s * over_s
         return Rehearsal(
             at_s=at_s,
             slow_per_s=slow_per_s,
@@ -178,26 +178,32 @@ class Rehearsal:
         turn = 1 - math.exp(-over_s / TREND_S)
         return slow, self.trend_per_s2 + turn * ((slow - self.slow_per_s) / over_s - self.trend_per_s2)
 
-    def _charged(self, counts: tuple[int, ...], keep: float, over_s: float) -> tuple[float, ...]:
-        """What each candidate has cost with this tick's replicas, and with the starts of those it did not have."""
-        costs = [cost * keep + count * over_s for cost, count in zip(self.costs, counts, strict=True)]
-        if counts == self.counts:
-            return tuple(costs)
-        each = zip(costs, counts, self.counts, strict=True)
-        return tuple([cost + (count - past) * START_S if count > past else cost for cost, count, past in each])
+    def _charged(
+        self, asked: Iterable[tuple[int, ...]], keep: float, over_s: float
+    ) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """How many replicas each candidate asks for, given those of each track, and what it has cost with them: starts
+        of those it did not have too."""
+        counts = tuple(chain.from_iterable(asked))
+        costs = [
+            cost * keep + count * over_s + ((count - past) * START_S if count > past else 0.0)
+            for cost, count, past in zip(self.costs, counts, self.counts, strict=True)
+        ]
+        return counts, tuple(costs)
 
     def _served(
-        self, ready: Sequence[int], over_s: float, offered_per_s: float, bearable: Bearable
-    ) -> tuple[tuple[float, ...], list[float]]:
-        """The backlog that each candidate is left with, and how many of this tick's requests it answered late."""
-        # Candidates share few counts: what a count does to a tick is worked out once.
-        limits, came = bearable.limits_per_s, offered_per_s * over_s
-        ratios = {count: foretold_late_ratio(count, offered_per_s, bearable) for count in set(ready)}
-        if self.backlogs == _NO_BACKLOGS and all(offered_per_s <= limits[count] for count in ratios):
-            charges = {count: ratio * came for count, ratio in ratios.items()}
-            return self.backlogs, [charges[count] for count in ready]
+        self, ready: Sequence[tuple[int, ...]], over_s: float, offered_per_s: float, bearable: Bearable
+    ) -> tuple[tuple[float, ...], Iterable[float]]:
+        """The backlog that each candidate is left with, and how many of this tick's requests it answered late.
+
+        `ready` holds, by track, what its candidates have. They share few counts: what a count does is worked out once.
+        """
+        limits, came, rows = bearable.limits_per_s, offered_per_s * over_s, set(ready)
+        ratios = foretold_late_ratios(set(chain.from_iterable(rows)), offered_per_s, bearable)
+        if self.backlogs == _NO_BACKLOGS and offered_per_s <= min([limits[count] for count in ratios]):
+            charges = {row: [ratios[count] * came for count in row] for row in rows}
+            return self.backlogs, chain.from_iterable([charges[row] for row in ready])
         backlogs, late = [], []
-        for count, backlog in zip(ready, self.backlogs, strict=True):
+        for count, backlog in zip(chain.from_iterable(ready), self.backlogs, strict=True):
             limit_per_s, ratio = limits[count], ratios[count]
             backlog += (offered_per_s - limit_per_s) * over_s
             backlog = 0.0 if backlog <= 0.0 else min(backlog, limit_per_s * LONGEST_BACKLOG_S)
@@ -212,19 +218,10 @@ class Rehearsal:
         return tuple(backlogs), late
 
 
-def _counts(rates_per_s: Sequence[float], *tracks: Sequence[float]) -> tuple[tuple[int, ...], ...]:
-    """For the rates of each track, how many replicas each candidate asks for; most tracks hold the same few rates."""
+def _rows(rates_per_s: Sequence[float], held: Iterable[float]) -> dict[float, tuple[int, ...]]:
+    """By held rate, of which most tracks have the same few: how many replicas the candidates of a track ask for."""
     below_most = rates_per_s[:-1]
-    known: dict[float, list[int]] = {}
-    asked = []
-    for held in tracks:
-        counts: list[int] = []
-        for rate in held:
-            if rate not in known:
-                known[rate] = [bisect_left(below_most, factor * rate) for factor in FACTORS]
-            counts += known[rate]
-        asked.append(tuple(counts))
-    return tuple(asked)
+    return {rate: tuple([bisect_left(below_most, factor * rate) for factor in FACTORS]) for rate in held}
 
 
 def _choice(chosen: int, costs: Sequence[float], late: Sequence[float], offered: float, bearable: Bearable) -> int:
@@ -234,27 +231,38 @@ def _choice(chosen: int, costs: Sequence[float], late: Sequence[float], offered:
     """
     charge_s = LATE_WORTH * (len(bearable.limits_per_s) - 1) / bearable.limits_per_s[-1]
     allowed = bearable.allowed_late_ratio * offered
-    prices = [
-        cost + charge_s * (missed - allowed) if missed > allowed else cost
-        for cost, missed in zip(costs, late, strict=True)
+    bar = SWITCH_RATIO * (costs[chosen] + charge_s * max(0.0, late[chosen] - allowed))
+    # The charge only adds: what costs as much without it need not be looked at.
+    cheaper = [
+        (price, missed, place)
+        for place, cost, missed in zip(_PLACES, costs, late, strict=True)
+        if cost < bar
+        if (price := cost + charge_s * (missed - allowed) if missed > allowed else cost) < bar
     ]
-    least = min(prices)
-    if least >= SWITCH_RATIO * prices[chosen]:
-        return chosen
-    return min((late[place], place) for place, price in enumerate(prices) if price == least)[1]
+    return min(cheaper)[-1] if cheaper else chosen
 
 
 def foretold_late_ratio(count: int, offered_per_s: float, bearable: Bearable) -> float:
     """The part of a tick's requests that so many replicas answer late when no backlog waits before them."""
-    borne, limit, allowed = bearable.rates_per_s[count], bearable.limits_per_s[count], bearable.allowed_late_ratio
-    if borne <= 0.0:
-        return 1.0
-    if offered_per_s >= limit:
-        return LATE_AT_CAPACITY
+    return foretold_late_ratios((count,), offered_per_s, bearable)[count]
+
+
+def foretold_late_ratios(counts: Iterable[int], offered_per_s: float, bearable: Bearable) -> dict[int, float]:
+    """The same for several counts."""
+    rates, limits, allowed = bearable.rates_per_s, bearable.limits_per_s, bearable.allowed_late_ratio
     # The power by which lateness grows: from the allowed part at the bearable rate to LATE_AT_CAPACITY at capacity.
-    steepness = math.log(LATE_AT_CAPACITY / allowed) / math.log(limit / borne) if limit > borne else 1.0
-    ratio: float = allowed * (offered_per_s / borne) ** steepness
-    return ratio if ratio < 1.0 else 1.0
+    growth, ratios = math.log(LATE_AT_CAPACITY / allowed), {}
+    for count in counts:
+        borne, limit = rates[count], limits[count]
+        if borne <= 0.0:
+            ratio = 1.0
+        elif offered_per_s >= limit:
+            ratio = LATE_AT_CAPACITY
+        else:
+            steepness = growth / math.log(limit / borne) if limit > borne else 1.0
+            ratio = allowed * (offered_per_s / borne) ** steepness
+        ratios[count] = ratio if ratio < 1.0 else 1.0
+    return ratios
 
 
 def _peaks(points: Points, at_s: float, rate_per_s: float) -> Points:
@@ -268,9 +276,15 @@ def _peaks(points: Points, at_s: float, rate_per_s: float) -> Points:
     return (*points[start:stop], (at_s, rate_per_s))
 
 
-def _largest(points: Points, since_s: float) -> float:
-    """The largest rate since a time, of peaks the last of which is of now."""
-    return points[0][1] if points[0][0] >= since_s else points[bisect_left(points, (since_s,))][1]
+def _held(peaks: Iterable[Points], at_s: float) -> tuple[float, ...]:
+    """By track: the largest rate of its hold, of peaks the last of which is of now."""
+    since_s = [at_s - hold_s for hold_s in HOLDS_S]
+    held = [
+        points[0][1] if points[0][0] >= begin_s else points[bisect_left(points, (begin_s,))][1]
+        for points in peaks
+        for begin_s in since_s
+    ]
+    return tuple(held)
 
 
 def _lows(points: Points, last_s: float, last_per_s: float, now_per_s: float, since_s: float) -> Points:

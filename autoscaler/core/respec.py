@@ -8,6 +8,7 @@ it void, and with it every judgement that rests on it. A model that is gone is f
 from collections.abc import Collection
 from dataclasses import replace
 
+from autoscaler.core.learning import Trust
 from autoscaler.core.rehearsal import Rehearsal
 from autoscaler.core.service import Service
 from autoscaler.core.spec import FleetSpec, ModelSpec
@@ -88,7 +89,5 @@ def _moved(state: ModelState, before: ModelSpec, after: ModelSpec, old: FleetSpe
 
 def _unlearned(state: ModelState) -> ModelState:
     """Nothing of what a batch costs, nor of what rests on it; how the load varies and how long a start takes stay."""
-    learned = replace(
-        state.learned, service=Service(), rehearsal=Rehearsal(), trim=1.0, trimmed_s=None, missed_ratio=0.0
-    )
+    learned = replace(state.learned, service=Service(), rehearsal=Rehearsal(), trust=Trust())
     return replace(state, learned=learned, boards={}, overloads=())

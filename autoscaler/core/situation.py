@@ -147,27 +147,23 @@ def needing(
     if blind or isinstance(offered, Missing) or not learned.service.is_known:
         return replace(situation, state=replace(situation.state, learned=learned))
     arrivals = last_arrivals(news if len(news) == len(fresh) else ())
-    learned = learned.with_arrivals(arrivals)
+    jumps = learned.jumps.with_arrivals(arrivals)
     placed = _lasting(fresh, situation.state.evacuation, is_room=any(cards.free.get(pool.profile) for pool in pools))
     demand, reached = _reached(situation, learned, cards, pools[0], placed)
-    bears = law.bearable(spec, policy, demand, reached, variation=learned.variation, trim=learned.trim)
+    bears = law.bearable(spec, policy, demand, reached, variation=jumps.variation, trim=learned.trust.trim)
     horizon_s = (learned.slowest_start_s or policy.cold_start_s) + policy.window_s / 2
     is_heard = isinstance(signals.unanswered_per_s, Signal)  # an ingress that went silent after a leap leaps no more
-    knocked_per_s = situation.state.knocks.leapt_per_s(learned.variation) if is_heard else 0.0
-    rate_per_s = max(offered.value, knocked_per_s, _leapt_per_s(arrivals, offered.value, learned.variation))
+    knocked_per_s = situation.state.knocks.leapt_per_s(jumps.variation) if is_heard else 0.0
+    rate_per_s = max(offered.value, knocked_per_s, _leapt_per_s(arrivals, offered.value, jumps.variation))
     foretold = foretold_late_ratio(min(len(fresh), max(1, spec.max_replicas)), offered.value, bears)
-    learned = learned.with_trim(_late_ratio(situation), foretold, now_s)
-    learned = learned.rehearsed(rate_per_s, bears, horizon_s, situation.state.desired, now_s)
-    needed = law.need(
-        learned.rehearsal,
-        bears,
-        demand,
-        present=Present(
-            offered_per_s=_sure_per_s(rate_per_s, policy.window_s, learned.variation),
-            missed_per_s=_missed_per_s(situation, offered, bears, horizon_s),
-        ),
-        current=situation.current,
+    trust = learned.trust.judged(_late_ratio(situation), foretold, now_s)
+    rehearsal = learned.rehearsed(rate_per_s, bears, horizon_s, situation.state.desired, now_s)
+    learned = replace(learned, rehearsal=rehearsal, trust=trust, jumps=jumps)
+    present = Present(
+        offered_per_s=_sure_per_s(rate_per_s, policy.window_s, jumps.variation),
+        missed_per_s=_missed_per_s(situation, offered, bears, horizon_s),
     )
+    needed = law.need(rehearsal, bears, demand, present=present, current=situation.current)
     return replace(
         situation, state=replace(situation.state, learned=learned), need=needed, demand=demand, here=reached.here
     )

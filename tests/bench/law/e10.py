@@ -96,7 +96,7 @@ class Listening:
                         bears=bears,
                         solo_s=demand.solo_s,
                         engine_s=demand.engine_s,
-                        trim=self._state.models[name].learned.trim,
+                        trim=self._state.models[name].learned.trust.trim,
                     )
                 )
         true = self._true_stretch(view)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from autoscaler.core.decision import SetWorkers
+from autoscaler.core.learning import Trust
 from autoscaler.core.observation import PoolSeen
 from autoscaler.core.spec import FleetSpec, PoolSpec
 from autoscaler.ports import Change, Tick
@@ -209,7 +210,7 @@ def test_what_batches_cost_is_forgotten_with_the_board_and_not_with_the_promise(
     around = with_other_pool(whole(workers=2, target=2, spec=quick_spec(min_replicas=2)))
     around.run(10)
     known = around.loop._state.models["minilm"]
-    learned = replace(known.learned, service=replace(known.learned.service, weight=500.0), trim=1.4)
+    learned = replace(known.learned, service=replace(known.learned.service, weight=500.0), trust=Trust(trim=1.4))
     around.loop._state = replace(around.loop._state, models={"minilm": replace(known, learned=learned)})
     around.models.take(changed(min_replicas=2, objective_p95_ms=300))
     around.run(1)
@@ -217,7 +218,7 @@ def test_what_batches_cost_is_forgotten_with_the_board_and_not_with_the_promise(
     around.models.take(elsewhere(min_replicas=2))
     around.run(1)
     learned = around.loop._state.models["minilm"].learned
-    assert (learned.service.weight, learned.trim) == (0.0, 1.0)
+    assert (learned.service.weight, learned.trust.trim) == (0.0, 1.0)
 
 
 def test_a_model_that_does_other_work_is_learned_anew() -> None:

@@ -1,7 +1,6 @@
 """What ticks teach beside the cost of a batch: starts, the shape of arrivals, and trust in the formulas."""
 
 import math
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -15,7 +14,9 @@ from autoscaler.core.learning import (
     MOST_VARIATION,
     WARM_UP_S,
     WORST_JUDGED_RATIO,
+    Jumps,
     Learned,
+    Trust,
 )
 from autoscaler.core.rehearsal import Bearable
 from autoscaler.core.replicas import Arrivals, FreshReplica, last_arrivals
@@ -81,15 +82,15 @@ FORETOLD = 0.02
 
 
 def trimmed(
-    learned: Learned, late_ratio: float | None, *, since_s: float, seconds: int, foretold: float = FORETOLD
-) -> Learned:
+    trust: Trust, late_ratio: float | None, *, since_s: float, seconds: int, foretold: float = FORETOLD
+) -> Trust:
     for second in range(seconds):
-        learned = learned.with_trim(late_ratio, foretold, since_s + second)
-    return learned
+        trust = trust.judged(late_ratio, foretold, since_s + second)
+    return trust
 
 
 def test_formulas_that_were_too_kind_are_believed_less_and_slowly_more_again() -> None:
-    worse = trimmed(Learned(), BROKEN, since_s=0.0, seconds=61)
+    worse = trimmed(Trust(), BROKEN, since_s=0.0, seconds=61)
     assert 1.1 < worse.trim < MOST_TRIM
     turned = trimmed(worse, KEPT, since_s=61.0, seconds=300)
     better = trimmed(turned, KEPT, since_s=361.0, seconds=60)
@@ -98,47 +99,47 @@ def test_formulas_that_were_too_kind_are_believed_less_and_slowly_more_again() -
 
 
 def test_it_rests_where_the_formulas_tell_the_truth() -> None:
-    worse = replace(trimmed(Learned(), BROKEN, since_s=0.0, seconds=61), missed_ratio=0.0)
+    worse = trimmed(Trust(), BROKEN, since_s=0.0, seconds=61)._replace(missed_ratio=0.0)
     assert trimmed(worse, 0.04, since_s=61.0, seconds=60, foretold=0.04).trim == pytest.approx(worse.trim)
 
 
 def test_a_fleet_with_little_to_do_teaches_no_trust() -> None:
-    assert trimmed(Learned(), 0.0, since_s=0.0, seconds=3000, foretold=0.0).trim == 1.0
+    assert trimmed(Trust(), 0.0, since_s=0.0, seconds=3000, foretold=0.0).trim == 1.0
 
 
 def test_some_requests_are_late_by_themselves() -> None:
-    assert trimmed(Learned(), GOAL_RATIO, since_s=0.0, seconds=3000, foretold=0.0).trim == 1.0
-    assert trimmed(Learned(), 2 * GOAL_RATIO, since_s=0.0, seconds=3000, foretold=0.0).trim > 1.0
+    assert trimmed(Trust(), GOAL_RATIO, since_s=0.0, seconds=3000, foretold=0.0).trim == 1.0
+    assert trimmed(Trust(), 2 * GOAL_RATIO, since_s=0.0, seconds=3000, foretold=0.0).trim > 1.0
 
 
 def test_a_fleet_that_is_known_to_be_too_small_teaches_no_distrust() -> None:
-    assert trimmed(Learned(), 0.9, since_s=0.0, seconds=3000, foretold=0.6).trim == 1.0
+    assert trimmed(Trust(), 0.9, since_s=0.0, seconds=3000, foretold=0.6).trim == 1.0
 
 
 def test_the_more_is_late_the_faster_trust_goes() -> None:
-    trims = [trimmed(Learned(), late, since_s=0.0, seconds=61).trim for late in (0.05, 0.1, WORST_JUDGED_RATIO, 1.0)]
+    trims = [trimmed(Trust(), late, since_s=0.0, seconds=61).trim for late in (0.05, 0.1, WORST_JUDGED_RATIO, 1.0)]
     assert trims == sorted(trims)
     assert 1.0 < trims[0] < trims[1] < trims[2]
     assert trims[2] == trims[3], "a collapse says no more about the formulas"
 
 
 def test_trust_has_bounds() -> None:
-    assert trimmed(Learned(), BROKEN, since_s=0.0, seconds=3000).trim == MOST_TRIM
-    assert trimmed(Learned(), KEPT, since_s=0.0, seconds=3000).trim == LEAST_TRIM
+    assert trimmed(Trust(), BROKEN, since_s=0.0, seconds=3000).trim == MOST_TRIM
+    assert trimmed(Trust(), KEPT, since_s=0.0, seconds=3000).trim == LEAST_TRIM
 
 
 def test_a_time_of_which_nothing_can_be_said_changes_no_trust() -> None:
-    worse = trimmed(Learned(), BROKEN, since_s=0.0, seconds=31)
+    worse = trimmed(Trust(), BROKEN, since_s=0.0, seconds=31)
     blind = trimmed(worse, None, since_s=31.0, seconds=100)
     assert (blind.trim, blind.missed_ratio) == (worse.trim, worse.missed_ratio)
-    after, before = (each.with_trim(BROKEN, FORETOLD, at_s) for each, at_s in ((blind, 131.0), (worse, 31.0)))
+    after, before = (each.judged(BROKEN, FORETOLD, at_s) for each, at_s in ((blind, 131.0), (worse, 31.0)))
     assert after.trim == before.trim, "one second and not a hundred"
 
 
 def test_a_long_pause_is_one_verdict_and_not_many() -> None:
-    worse = trimmed(Learned(), BROKEN, since_s=0.0, seconds=31)
-    paused, short = (worse.with_trim(BROKEN, FORETOLD, at_s) for at_s in (3600.0, 40.0))
-    assert paused == replace(short, trimmed_s=3600.0)
+    worse = trimmed(Trust(), BROKEN, since_s=0.0, seconds=31)
+    paused, short = (worse.judged(BROKEN, FORETOLD, at_s) for at_s in (3600.0, 40.0))
+    assert paused == short._replace(at_s=3600.0)
 
 
 def poisson(random: Random, mean: float) -> int:
@@ -151,10 +152,10 @@ def poisson(random: Random, mean: float) -> int:
 
 def varied(counts: list[int]) -> list[float]:
     """The variation after each tick of 5 s."""
-    learned, seen = Learned(), []
+    jumps, seen = Jumps(), []
     for count in counts:
-        learned = learned.with_arrivals(came(count))
-        seen.append(learned.variation)
+        jumps = jumps.with_arrivals(came(count))
+        seen.append(jumps.variation)
     return seen
 
 
@@ -179,20 +180,20 @@ def test_a_slow_swing_of_the_load_is_no_variation() -> None:
 
 
 def test_arrivals_are_those_of_all_replicas_together() -> None:
-    one = Learned().with_arrivals(came(100)).with_arrivals(came(160))
-    four = Learned().with_arrivals(came(100, replicas=4)).with_arrivals(came(160, replicas=4))
+    one = Jumps().with_arrivals(came(100)).with_arrivals(came(160))
+    four = Jumps().with_arrivals(came(100, replicas=4)).with_arrivals(came(160, replicas=4))
     assert four == one
 
 
 def test_a_handful_of_requests_says_nothing_of_variation() -> None:
-    assert Learned().with_arrivals(came(2)).with_arrivals(came(7)).variation == Learned().variation
+    assert Jumps().with_arrivals(came(2)).with_arrivals(came(7)).variation == Jumps().variation
 
 
 def test_at_first_what_is_there_counts_as_needed() -> None:
     bearable = Bearable(
         rates_per_s=(0.0, 10.0, 20.0, 30.0), limits_per_s=(0.0, 15.0, 30.0, 45.0), slack_s=0.2, allowed_late_ratio=0.03
     )
-    learned = Learned().rehearsed(5.0, bearable, 45.0, 3, 100.0)
-    assert bearable.count(learned.rehearsal.need_per_s) == 3
-    later = learned.rehearsed(5.0, bearable, 45.0, 1, 105.0)
-    assert bearable.count(later.rehearsal.need_per_s) == 3, "the beginning is held, whatever is there later"
+    begun = Learned().rehearsed(5.0, bearable, 45.0, 3, 100.0)
+    assert bearable.count(begun.need_per_s) == 3
+    later = Learned(rehearsal=begun).rehearsed(5.0, bearable, 45.0, 1, 105.0)
+    assert bearable.count(later.need_per_s) == 3, "the beginning is held, whatever is there later"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler.core.learning import Learned
+from autoscaler.core.learning import Jumps, Learned, Trust
 from autoscaler.core.rehearsal import Rehearsal
 from autoscaler.core.respec import respecified
 from autoscaler.core.service import Service
@@ -20,10 +20,8 @@ KNOWN = Service(weight=500.0, items=500.0, solo_s=20.0, engine_s=10.0)
 LEARNED = Learned(
     service=KNOWN,
     rehearsal=Rehearsal(at_s=90.0),
-    trim=1.3,
-    trimmed_s=90.0,
-    missed_ratio=0.1,
-    variation=2.0,
+    trust=Trust(trim=1.3, at_s=90.0, missed_ratio=0.1),
+    jumps=Jumps(variation=2.0),
     since_s=(("r1", 5.0),),
     starts_s=(30.0, 40.0),
 )
@@ -119,16 +117,16 @@ def test_a_shorter_window_holds_no_sample_that_is_older() -> None:
 
 
 def test_a_model_that_does_other_work_keeps_what_is_the_loads_and_the_fleets() -> None:
-    forgotten = replace(LEARNED, service=Service(), rehearsal=Rehearsal(), trim=1.0, trimmed_s=None, missed_ratio=0.0)
+    forgotten = replace(LEARNED, service=Service(), rehearsal=Rehearsal(), trust=Trust())
     assert after(spec(), spec(), reworked=frozenset({"minilm"})) == replace(
         STATE, **EXPLAINED, learned=forgotten, boards={}, overloads=()
     )
-    assert (forgotten.starts_s, forgotten.variation) == ((30.0, 40.0), 2.0)
+    assert (forgotten.starts_s, forgotten.jumps.variation) == ((30.0, 40.0), 2.0)
 
 
 def test_costs_are_forgotten_with_the_board() -> None:
     moved = after(spec(BIG), spec(SMALL))
-    assert (moved.learned.service, moved.learned.trim, moved.overloads) == (Service(), 1.0, ())
+    assert (moved.learned.service, moved.learned.trust.trim, moved.overloads) == (Service(), 1.0, ())
     assert (moved.spread, moved.shunned, moved.boards, moved.moving) == ({}, {}, {}, Moving())
     assert (moved.backoff_until_s, moved.pending_since_s) == (None, None)
     assert (moved.desired, moved.running_ids, moved.needs) == (3, ("r1", "r2"), STATE.needs)

@@ -1,14 +1,13 @@
 """One tick of one model: when a need can be told, what is learned meanwhile, and what counts as missed."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from autoscaler.core.capacity import Cards
 from autoscaler.core.contention import measure
-from autoscaler.core.learning import Learned
+from autoscaler.core.learning import Learned, Trust
 from autoscaler.core.observation import MissingReason, SlotReading
 from autoscaler.core.replicas import FreshReplica
 from autoscaler.core.service import Service
@@ -153,11 +152,11 @@ def test_a_backlog_asks_for_no_more_where_help_is_on_its_way() -> None:
     ids=["the fleet as it is", "help is on its way", "the window still holds another fleet"],
 )
 def test_trust_is_judged_by_a_fleet_at_rest(given: dict[str, Any], trimmed: bool) -> None:
-    before = replace(Learned(service=KNOWN), trimmed_s=NOW_S - 5.0, missed_ratio=0.5)
-    assert (missed(learned=before, **given).state.learned.trim > 1.0) is trimmed
+    before = Learned(service=KNOWN, trust=Trust(at_s=NOW_S - 5.0, missed_ratio=0.5))
+    assert (missed(learned=before, **given).state.learned.trust.trim > 1.0) is trimmed
 
 
 def test_a_handful_of_requests_is_no_verdict() -> None:
-    before = replace(Learned(service=KNOWN), trimmed_s=NOW_S - 5.0, missed_ratio=0.5)
+    before = Learned(service=KNOWN, trust=Trust(at_s=NOW_S - 5.0, missed_ratio=0.5))
     few = signals(p95_ms=400.0, attainment_ratio=0.0, requests=4)
-    assert needed(few, learned=before).state.learned.trim == 1.0
+    assert needed(few, learned=before).state.learned.trust.trim == 1.0
