@@ -38,7 +38,7 @@ else:
             raise TypeError(f"{kind.__name__} checks itself or has no slots of its own; use dataclasses.replace")
         # A record with the same slots and nothing that guards them is filled in a third of the time, and then given its
         # kind; Python refuses that where the slots are not the same.
-        twin = make_dataclass(kind.__name__, names, slots=True)
+        twin = make_dataclass(kind.__name__, names, bases=kind.__bases__, slots=True)
         return attrgetter(*names), twin, {name: getattr(kind, name).__set__ for name in names}
 
 
