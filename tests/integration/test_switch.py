@@ -1,6 +1,8 @@
 """A card of a live system is cut the other way and back under load, and is not where the rest could not carry it."""
 
 import json
+import os
+import signal
 import subprocess
 import threading
 from collections import Counter
@@ -143,6 +145,24 @@ def test_a_card_is_cut_for_the_night_and_for_the_day_again_and_no_request_fails(
         ready, takes_pods, marks = node(system, NIGHT_NODE)
         assert (ready, takes_pods, marks) == ASLEEP
     assert set(answers) == {"200"}, answers
+
+
+def test_a_switcher_that_is_killed_half_way_goes_on_and_no_request_fails(system: System) -> None:
+    with steady_load(system) as answers:
+        for layout in ("night", "day"):
+            command = [str(BIN / "vgpu-serve"), "switch", layout, "--run-dir", str(system.directory)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as asking:
+                system.wait("machines on their way", lambda: is_half_way(system), timeout_s=60)
+                os.kill(system.pid("vgpu.switcher"), signal.SIGKILL)
+                said, _ = asking.communicate(timeout=120)
+            now, told = record(system)
+            assert (now, told["target"], told["result"], asking.returncode) == (layout, layout, "done", 0), said
+    assert set(answers) == {"200"}, answers
+
+
+def is_half_way(system: System) -> bool:
+    _, told = record(system)
+    return told["result"] is None and told["step"] in ("stop", "start")
 
 
 def test_a_card_that_the_rest_could_not_do_without_is_left_alone(system: System) -> None:
