@@ -9,7 +9,7 @@ from tests.integration import system as systems
 from tests.integration.system import START_TIMEOUT_S, System
 
 # They have a system of their own, whose exporters would listen on the same addresses as those of the one for all.
-FIRST = ("test_cards.py", "test_switch.py")
+FIRST = ("test_cards.py", "test_drain.py", "test_switch.py", "test_zero.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
