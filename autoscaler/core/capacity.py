@@ -198,11 +198,6 @@ def gain_beside(cards: Cards, demand: Demand, gpu: str, running: OwnByCard) -> f
     return card_gains(cards, demand, gpu, range(own, own + 1), own=own, own_ratio=own_ratio)[0]
 
 
-def gain_on(cards: Cards, demand: Demand, gpu: str, placed: Sequence[str | None]) -> float:
-    """Requests per second that one more replica on a card adds to those that run at `placed`."""
-    return gain_beside(cards, demand, gpu, own_by_card(cards.contention, placed))
-
-
 def _own(contention: Contention, placed: Iterable[str | None]) -> tuple[dict[str, tuple[int, float]], int]:
     """By card: how many replicas and what they usually use; and how many sit nobody knows where."""
     counts: dict[str, tuple[int, float]] = {}

@@ -121,9 +121,9 @@ def measure(
         if load.unread or card.gpu.uuid is None:
             used |= _used_unseen(load, card, readings)
         else:
-            others_ratios = _others_ratios(busy)
-            neighbours.update(zip(ids, _beside(load, card, busy, others_ratios), strict=True))
-            used.update(zip(ids, _used(load, card, busy, others_ratios), strict=True))
+            others_ratios, active = _others_ratios(busy), sum([ratio > BUSY_RATIO for ratio in busy])
+            neighbours.update(zip(ids, _beside(load, card, busy, others_ratios, active), strict=True))
+            used.update(zip(ids, _used(load, card, busy, others_ratios, active), strict=True))
     return Contention(
         readings=readings,
         gpus=gpus,
@@ -146,22 +146,17 @@ def _others_ratios(busy: Sequence[float]) -> list[float]:
 
 
 def _beside(
-    load: GpuLoad, card: Card, busy: Sequence[float], others_ratios: Sequence[float]
+    load: GpuLoad, card: Card, busy: Sequence[float], others_ratios: Sequence[float], active: int
 ) -> Iterable[tuple[SchedulerPolicy, float, float, int, int, int]]:
-    """What each slot of a card meets there, given what every one of them uses."""
-    active = _active(busy)
+    """What each slot of a card meets there, given what every one of them uses; so many have work."""
     others = [active - 1 if ratio > BUSY_RATIO else active for ratio in busy]
     return zip(repeat(load.policy), busy, others_ratios, card.attached, others, card.mosts)
 
 
-def _used(load: GpuLoad, card: Card, busy: Sequence[float], others_ratios: Sequence[float]) -> list[float]:
+def _used(load: GpuLoad, card: Card, busy: Sequence[float], others_ratios: Sequence[float], active: int) -> list[float]:
     """What each slot of a card uses of the part of the engine that it is entitled to."""
-    shares = _shares(load, card, _active(busy), others_ratios)
+    shares = _shares(load, card, active, others_ratios)
     return [own / share if own < share else 1.0 for own, share in zip(busy, shares, strict=True)]
-
-
-def _active(busy: Sequence[float]) -> int:
-    return sum([ratio > BUSY_RATIO for ratio in busy])
 
 
 def _shares(load: GpuLoad, card: Card, active: int, others_ratios: Sequence[float]) -> list[float]:

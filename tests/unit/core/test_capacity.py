@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from autoscaler.core.capacity import Cards, Reach, expendable, gain_on, reach
+from autoscaler.core.capacity import Cards, Reach, expendable, gain_beside, own_by_card, reach
 from autoscaler.core.contention import measure
 from autoscaler.core.observation import Observation, SlotReading
 from autoscaler.core.queueing import closed_rate
@@ -120,9 +120,10 @@ def test_a_worker_without_a_replica_is_no_neighbour_under_equal_share() -> None:
 
 def test_one_more_on_a_card_gains_what_the_curve_says() -> None:
     made = cards(n1_0=0.3)
-    assert gain_on(made, DEMAND, "GPU-2", ["n1/0"]) == pytest.approx(SOLO_PER_S)
-    assert gain_on(made, DEMAND, "GPU-1", ["n1/0"]) == pytest.approx(closed_rate(2, 0.03, 0.03) - SOLO_PER_S)
-    assert gain_on(made, FULL, "GPU-1", ["n1/0"]) == pytest.approx(0.0)
+    own = own_by_card(made.contention, ["n1/0"])
+    assert gain_beside(made, DEMAND, "GPU-2", own) == pytest.approx(SOLO_PER_S)
+    assert gain_beside(made, DEMAND, "GPU-1", own) == pytest.approx(closed_rate(2, 0.03, 0.03) - SOLO_PER_S)
+    assert gain_beside(made, FULL, "GPU-1", own) == pytest.approx(0.0)
 
 
 def test_the_model_can_best_do_without_replicas_that_share_a_card() -> None:

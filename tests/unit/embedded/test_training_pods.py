@@ -84,6 +84,8 @@ def test_one_that_may_finish_is_over_with_its_last_step(guests: Guests) -> None:
     state = container(done)["state"]["terminated"]
     assert (state["exitCode"], state["reason"], is_ready(done)) == (0, "Completed", False)
     time.sleep(0.2)  # many passes of the kubelet
+    later = container(guests.pod("t"))
+    assert (later["state"]["terminated"], later["restartCount"]) == (state, 0)
     assert [event["event"] for event in events(guests)] == ["begun", "done"]
     guests.api.client.delete(kube.PODS, "t", NAMESPACE)
     eventually(lambda: guests.api.pods() == [])
