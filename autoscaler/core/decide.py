@@ -5,59 +5,30 @@ says what fits and helps, and the plan lists the actions that follow. Nothing he
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from autoscaler.core import actions, evidence, foreign, guardrails, markets, policy, spanning, waking
-from autoscaler.core.capacity import Cards, expendable
-from autoscaler.core.choosing import Homes
+from autoscaler.core.capacity import expendable
 from autoscaler.core.claims import claim
-from autoscaler.core.contention import Contention, measure
 from autoscaler.core.decision import Decision, Plan, Reason, Recommendation, SetReplicas, Stage, Step, numbers
 from autoscaler.core.draft import Draft
-from autoscaler.core.leaving import Leaving, vacated
+from autoscaler.core.leaving import vacated
 from autoscaler.core.markets import Shares
 from autoscaler.core.moves import begun_for_others, move
-from autoscaler.core.observation import DeploymentSeen, Missing, MissingReason, Observation, PoolSeen, ReplicaSample
+from autoscaler.core.observation import DeploymentSeen, Missing, MissingReason, Observation
 from autoscaler.core.placement import Grant, Want, place_models
 from autoscaler.core.record import replace
-from autoscaler.core.replicas import FreshReplica, read_replicas
-from autoscaler.core.signals import ModelSignals, read_signals
+from autoscaler.core.sight import Sight, Tick, look, sighted
 from autoscaler.core.situation import Situation, needing
 from autoscaler.core.spanning import SlotOption, slot_options
-from autoscaler.core.spec import FleetSpec, ModelSpec, PoolSpec
+from autoscaler.core.spec import FleetSpec, ModelSpec
 from autoscaler.core.state import Evacuation, ModelState, State
 from vgpu.core.inventory import Inventory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tick:
-    """What is known this tick, the same for every model."""
-
-    spec: FleetSpec
-    seen: Observation
-    contention: Contention
-    cards: Cards
-    deployments: Mapping[str, DeploymentSeen | Missing]
-    pools: Mapping[str, PoolSeen | Missing]
-    samples: Mapping[str, Sequence[ReplicaSample]]
-    """By model."""
-    specs: Mapping[str, PoolSpec]
-    """By pool."""
-    homes: Homes
-    leaving: Leaving
-    now_s: float
-
-    def pools_of(self, model: ModelSpec) -> tuple[PoolSpec, ...]:
-        return tuple([self.specs[pool] for pool in model.pools])
-
-
 def decide(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory, now_s: float) -> tuple[State, Plan]:
     """Decide every model's replica count and the actions that follow from what is seen at `now_s`."""
-    tick = _look(spec, state, seen, inventory, now_s)
-    drafts = [
-        draft for model in spec.by_priority if (draft := _draft(tick, model, state.models.get(model.name))) is not None
-    ]
+    tick = look(spec, state, seen, inventory, now_s)
+    drafts = _drafts(tick, state)
     shared = markets.shared(spec, drafts, tick.cards, now_s)
     drafts = [_yielding(draft, shared, now_s) for draft in drafts]
     gone = tick.leaving.nodes | {None}
@@ -110,76 +81,60 @@ def _yielding(draft: Draft, shared: Shares, now_s: float) -> Draft:
     return replace(draft, count=count, steps=(*draft.steps, step))
 
 
-def _look(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory, now_s: float) -> _Tick:
-    max_age_s = spec.policy.max_age_s
-    contention = measure(inventory, seen, spec.policy, now_s, state.usual)
-    pools = {pool.name: seen.pool(pool.name, now_s=now_s, max_age_s=max_age_s) for pool in spec.pools}
-    leaving = Leaving.of(inventory, seen.pools, pools)
-    workers = frozenset([worker.pod for pool in seen.pools for worker in pool.live]) - seen.lived_in
-    workers -= leaving.workers.keys()
-    taken = frozenset([sample.slot_id for sample in seen.replicas if sample.slot_id] if workers else ())
-    samples: dict[str, list[ReplicaSample]] = {}
-    for sample in seen.replicas:
-        samples.setdefault(sample.model, []).append(sample)
-    return _Tick(
-        spec=spec,
-        seen=seen,
-        contention=contention,
-        cards=Cards.of(inventory, contention, workers, taken),
-        deployments=seen.deployments_of((m.name for m in spec.models), now_s=now_s, max_age_s=max_age_s),
-        pools=pools,
-        samples=samples,
-        specs={pool.name: pool for pool in spec.pools},
-        homes=Homes.of(spec, seen, inventory, leaving.workers),
-        leaving=leaving,
-        now_s=now_s,
-    )
+def _drafts(tick: Tick, state: State) -> list[Draft]:
+    """What each model would have; models of which nothing at all is known are left out.
+
+    All are looked at before the first is decided on: their needs are worked out for the whole fleet at once.
+    """
+    sights = {
+        model.name: sighted(tick, model, state.models.get(model.name), deployment)
+        for model in tick.spec.by_priority
+        if isinstance(deployment := tick.deployments[model.name], DeploymentSeen)
+    }
+    situations = needing([(sight.situation, sight.outlook) for sight in sights.values()], tick.spec.policy)
+    drafts = {
+        name: _draft(tick, sight, situation)
+        for (name, sight), situation in zip(sights.items(), situations, strict=True)
+    }
+    for model in tick.spec.models:
+        if model.name not in drafts and (known := state.models.get(model.name)) is not None:
+            drafts[model.name] = _unreadable(tick, model, known)
+    return [drafts[model.name] for model in tick.spec.by_priority if model.name in drafts]
 
 
-def _draft(tick: _Tick, spec: ModelSpec, known: ModelState | None) -> Draft | None:
-    """Recommend and guard; None when nothing at all is known about the model."""
-    deployment, fleet = tick.deployments[spec.name], tick.spec
-    if isinstance(deployment, Missing):
-        return None if known is None else _unreadable(tick, spec, known)
-    state = known or ModelState.start(spec, deployment.target, tick.now_s)
-    reset = foreign.reset_step(deployment, state)
-    decided, state = state.decided, tick.leaving.noticed(spec, deployment, state, tick.now_s)
-    state = state.with_target(deployment, tick.now_s).with_deployment(deployment, fleet.guardrails, tick.now_s)
-    state, lives = tick.homes.settled(spec, deployment, state, known, tick.now_s)
-    state, signals, fresh = _signals(tick, spec, state)
-    situation = Situation(
-        now_s=tick.now_s, spec=spec, policy=fleet.policy, guardrails=fleet.guardrails, signals=signals, state=state
-    )
-    situation = needing(situation, fresh, tick.cards, tick.pools_of(spec))
+def _draft(tick: Tick, sight: Sight, situation: Situation) -> Draft:
+    """Recommend and guard."""
+    spec, signals = situation.spec, situation.signals
     situation = evidence.taught(situation)
-    placed = {replica.replica_id: replica.slot_id for replica in fresh}
     recommendations = policy.recommend(situation)
     situation = replace(situation, state=evidence.with_need(situation, recommendations))
     wanted = _wanted(situation, recommendations)
-    steps = (*reset, wanted, *guardrails.apply(situation, wanted.after))
-    moved, moving = move(situation, steps[-1].after, tick.cards, tuple(placed.values()), tick.specs[spec.pool].profile)
-    steps = (*steps, *(step for step in (moving, foreign.step(situation, deployment, steps[-1].after)) if step))
+    steps = (*sight.reset, wanted, *guardrails.apply(situation, wanted.after))
+    slots, profile = tuple(sight.placed.values()), tick.specs[spec.pool].profile
+    moved, moving = move(situation, steps[-1].after, tick.cards, slots, profile)
+    others = foreign.step(situation, sight.deployment, steps[-1].after)
+    steps = (*steps, *(step for step in (moving, others) if step))
     claimed = claim(spec, moved, signals, situation.need if wanted.after else None, steps[-1].after, tick.now_s)
     draft = Draft(
         spec=spec,
-        current=state.desired,
+        current=situation.current,
         count=steps[-1].after,
-        decided=decided,
+        decided=sight.decided,
         state=moved,
         steps=steps,
         claim=claimed if claimed.floor == situation.floor else replace(claimed, floor=situation.floor),
         recommendations=recommendations,
         signals=signals,
-        placed=placed,
+        placed=sight.placed,
         demand=situation.demand,
         here=situation.here,
         types=situation.types,
-        lives=lives,
+        lives=sight.lives,
     )
-    return tick.leaving.marked(draft, deployment)
+    return tick.leaving.marked(draft, sight.deployment)
 
 
-def _unreadable(tick: _Tick, spec: ModelSpec, state: ModelState) -> Draft:
+def _unreadable(tick: Tick, spec: ModelSpec, state: ModelState) -> Draft:
     held = Step(stage=Stage.SEEN, before=state.desired, after=state.desired, reason=Reason.SERVE_UNREADABLE)
     claimed = claim(spec, state, None, None, state.desired, tick.now_s)
     options: tuple[SlotOption, ...] = ()
@@ -197,20 +152,6 @@ def _unreadable(tick: _Tick, spec: ModelSpec, state: ModelState) -> Draft:
     )
 
 
-def _signals(
-    tick: _Tick, spec: ModelSpec, state: ModelState
-) -> tuple[ModelState, ModelSignals, tuple[FreshReplica, ...]]:
-    settings = tick.spec.policy
-    windows = state.windows_with(tick.samples.get(spec.name, ()), settings.window_s)
-    fresh, gaps = read_replicas(state.running_ids, windows, tick.seen, settings, tick.now_s, state.windows)
-    measured = read_signals(spec, settings, fresh, gaps, tick.contention, state.running)
-    heard, signals = waking.listen(state, measured, fresh, tick.seen, settings, tick.now_s)
-    state = replace(
-        state, windows=windows, knocks=heard.knocks, asked_s=heard.asked_s, quiet_since_s=heard.quiet_since_s
-    )
-    return state, signals, fresh
-
-
 def _wanted(situation: Situation, recommendations: tuple[Recommendation, ...]) -> Step:
     """The winning recommendation as the first step; without any, a hold."""
     current = situation.current
@@ -223,7 +164,7 @@ def _wanted(situation: Situation, recommendations: tuple[Recommendation, ...]) -
     return Step(stage=Stage.POLICY, before=current, after=winner.count, reason=winner.reason, numbers=winner.numbers)
 
 
-def _want(tick: _Tick, draft: Draft, shared: Shares) -> Want:
+def _want(tick: Tick, draft: Draft, shared: Shares) -> Want:
     lives, going = draft.lives, set[str]()
     if draft.types:
         left = draft.state.running - len(draft.leaving) - draft.count
@@ -248,7 +189,7 @@ def _want(tick: _Tick, draft: Draft, shared: Shares) -> Want:
     )
 
 
-def _decision(tick: _Tick, draft: Draft, grant: Grant) -> tuple[Decision, Evacuation | None]:
+def _decision(tick: Tick, draft: Draft, grant: Grant) -> tuple[Decision, Evacuation | None]:
     """The decision, and what it is for replicas on leaving nodes."""
     steps = draft.steps
     if grant.reason is not None:
@@ -272,7 +213,7 @@ def _decision(tick: _Tick, draft: Draft, grant: Grant) -> tuple[Decision, Evacua
     return waking.foretold(made, draft.spec, draft.state, tick.now_s), evacuation
 
 
-def _victims(tick: _Tick, draft: Draft, count: int) -> tuple[str, ...]:
+def _victims(tick: Tick, draft: Draft, count: int) -> tuple[str, ...]:
     """Whom to let go first; said only when somebody goes and everybody can be seen."""
     running = draft.state.running - len(draft.leaving)
     if count >= running or len(draft.placed) < running:
@@ -282,7 +223,7 @@ def _victims(tick: _Tick, draft: Draft, count: int) -> tuple[str, ...]:
     return () if draft.demand is None else expendable(tick.cards, draft.here, draft.placed)
 
 
-def _remember(tick: _Tick, draft: Draft, grant: Grant, evacuation: Evacuation | None, posted: int | None) -> ModelState:
+def _remember(tick: Tick, draft: Draft, grant: Grant, evacuation: Evacuation | None, posted: int | None) -> ModelState:
     """The model's memory after this tick; an action counts as done, and the next tick sees whether it was."""
     state = draft.state.with_desired(grant.count, tick.now_s)
     if evacuation is not None:

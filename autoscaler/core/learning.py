@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from autoscaler.core.contention import Contention
 from autoscaler.core.record import replace
-from autoscaler.core.rehearsal import Bearable, Rehearsal
+from autoscaler.core.rehearsal import Rehearsal
 from autoscaler.core.replicas import Arrivals, FreshReplica
 from autoscaler.core.service import Service, learn
 
@@ -16,8 +16,6 @@ WARM_UP_S = 20.0
 KEPT_STARTS = 10
 LEAST_VARIATION, MOST_VARIATION = 0.7, 4.0
 _VARIATION_S = 300.0
-PROMISE_RATIO = 0.05
-"""A p95 objective lets one request in twenty be late."""
 JUDGED_S = 60.0
 GOAL_RATIO = 0.025
 """Fewer late requests than this, half of what is promised, are not the formulas' fault: some are late by themselves."""
@@ -124,13 +122,3 @@ class Learned:
     def with_service(self, fresh: Sequence[FreshReplica], contention: Contention, now_s: float) -> "Learned":
         """Take in what warm replicas did."""
         return replace(self, service=learn(self.service, fresh, contention, self.warm(now_s)))
-
-    def rehearsed(
-        self, offered_per_s: float, bearable: Bearable, horizon_s: float, desired: int, now_s: float
-    ) -> Rehearsal:
-        """Let the candidates for headroom and hold play this tick; at first what there is counts as needed."""
-        rehearsal = self.rehearsal
-        if rehearsal.at_s is None:
-            rates = bearable.rates_per_s
-            rehearsal = Rehearsal.begin(now_s, offered_per_s, max(0.0, rates[min(desired, len(rates) - 1)]), bearable)
-        return rehearsal.with_rate(now_s, offered_per_s, horizon_s=horizon_s, bearable=bearable)

@@ -5,28 +5,16 @@ rehearsal which headroom and hold this load has shown to need. What the clients 
 model of the world is believed less while more requests come late than it foretells, and more where fewer do.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
-from autoscaler.core.capacity import Reach
-from autoscaler.core.learning import PROMISE_RATIO
-from autoscaler.core.queueing import Tolerance
-from autoscaler.core.rehearsal import Bearable, Rehearsal
+from autoscaler.core.bearable import Bearable
+from autoscaler.core.rehearsal import Rehearsal
 from autoscaler.core.service import Demand, Service
-from autoscaler.core.spec import ModelSpec, PolicySettings
+from autoscaler.core.spec import ModelSpec
 
-SERVICE_VARIATION = 0.1
-"""Squared variation of service times, about what a batch of one model shows."""
-LEAST_BUSY_RATIO = 0.3
-"""Replicas less busy than this gain nothing from company."""
-MOST_BUSY_RATIO = 0.95
-"""However well a group does, the last twentieth of its time is no reserve."""
-OUT_OF_REACH_BUSY_RATIO = 0.8
 RELAXED = 1.05
 SAME_RATE = 1.03
 """A rate this little beyond what the current count bears is no reason for one more: it would flutter so."""
-SAME_PACE = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,64 +47,6 @@ class Present:
 
     offered_per_s: float
     missed_per_s: float | None = None
-
-
-def bearable(
-    spec: ModelSpec, policy: PolicySettings, demand: Demand, curve: Reach, *, variation: float, trim: float
-) -> Bearable:
-    """Turn what replicas can do into what they bear within the objective."""
-    allowed = PROMISE_RATIO * (1 - policy.attainment_margin_ratio)
-    objective_s = spec.objective_p95_ms / 1000
-    # A group that does better than foretold may be busier than foretold; it cannot do more than it can.
-    doubt, trust = max(1.0, trim), min(1.0, trim)
-    limits = [rate / doubt for rate in curve.rates_per_s]
-    if demand.solo_s < objective_s:
-        paces = [(lone / doubt, limit) for lone, limit in zip(curve.lone_per_s, limits, strict=True)]
-        tolerance = Tolerance.of((variation + SERVICE_VARIATION) / 2, allowed)
-        borne = _borne_per_s(paces[1:], demand, objective_s, tolerance, trust)
-    else:
-        borne = [OUT_OF_REACH_BUSY_RATIO * limit for limit in limits[1:]]
-    none = max(1, spec.min_replicas)  # no load is a reason for none: see `waking`
-    rates = (*[-1.0] * none, *accumulate(borne[none - 1 :], max))
-    return Bearable(
-        rates_per_s=rates,
-        limits_per_s=tuple(limits),
-        slack_s=max(0.05 * objective_s, objective_s - batch_s(demand, limits[-1] / (len(limits) - 1))),
-        allowed_late_ratio=allowed,
-    )
-
-
-def _borne_per_s(
-    paces: Sequence[tuple[float, float]], demand: Demand, objective_s: float, tolerance: Tolerance, trust: float
-) -> list[float]:
-    """The rates at which 1, 2 … replicas answer in time.
-
-    The busier they are the more they wait for one another on their cards: the pace of so many falls from the first of
-    each of `paces`, in requests/s of each alone on its card, to the second, of all with work. How busy they may be
-    follows from the pace, and the pace from how busy they are; two rounds settle it to a percent.
-    """
-    borne = []
-    for count, (lone_per_s, full_per_s) in enumerate(paces, start=1):
-        lone_s, full_s = count / lone_per_s, count / full_per_s
-        slowing_s = full_s - lone_s
-        busy_ratio = tolerance.busy_ratio(count, objective_s / batch_s(demand, 1 / full_s))
-        if slowing_s >= SAME_PACE * full_s:
-            pace_s = lone_s + slowing_s * busy_ratio
-            busy_ratio = tolerance.busy_ratio(count, objective_s / batch_s(demand, 1 / pace_s))
-        # What is late although nobody is busy is late by itself, and company is no help.
-        busy_ratio /= trust
-        if busy_ratio < LEAST_BUSY_RATIO:
-            busy_ratio = LEAST_BUSY_RATIO
-        elif busy_ratio > MOST_BUSY_RATIO:
-            busy_ratio = MOST_BUSY_RATIO
-        borne.append(busy_ratio * count / (lone_s + slowing_s * busy_ratio))
-    return borne
-
-
-def batch_s(demand: Demand, rate_per_s: float) -> float:
-    """How long a request is on a replica that gets through so many a second, its wait for the batch before included."""
-    service_s = demand.items / rate_per_s
-    return service_s if demand.items <= 1 else 1.5 * service_s
 
 
 def choose(service: Service, spec: ModelSpec) -> Demand:

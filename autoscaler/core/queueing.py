@@ -8,11 +8,20 @@ Lavenberg, 1980); an open load beside it stretches the demand by 1 / (1 - load) 
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.intp]
+
 _STEPS = 14
 """Halvings when searching for a load: 1/16,000 of the capacity, far finer than anything measured."""
+_EXACT_SERVERS, _MOST_SERVERS = 16, 1024
+_EXACT_PATIENCE, _MOST_TENTHS = 20, 10_000
 _SPREAD = ((0.70, 1 / 6), (0.98, 2 / 3), (1.38, 1 / 6))
 """A service time with a spread of 1/5 of its mean as three points (factor, weight): lognormal, Gauss-Hermite."""
 _FULL = 0.95
@@ -48,10 +57,7 @@ def late_ratio(servers: int, busy_ratio: float, patience: float, variation: floa
 
 
 class Tolerance(NamedTuple):
-    """How many requests may be late, and how much arrivals and service vary.
-
-    Rounded, so that answers can be remembered: a tick asks thousands of times.
-    """
+    """How many requests may be late, how much arrivals and service vary; rounded, so that answers are remembered."""
 
     variation_tenths: int
     late_thousandths: int
@@ -62,14 +68,30 @@ class Tolerance(NamedTuple):
         tenths = round(variation * 10) or 1 if variation < 5 else min(500, round(variation * 2) * 5)
         return cls(tenths, round(allowed_late_ratio * 1000))
 
-    def busy_ratio(self, servers: int, patience: float) -> float:
-        """How busy the servers may be, 0 to 1; 0 where even a lone request is late too often.
 
-        Patience is rounded to tenths below 20 and the whole above.
-        """
-        tenths = int(patience * 10) if patience < 20 else min(10_000, int(patience) * 10)
-        known = servers if servers <= 16 else min(1024, 1 << (servers.bit_length() - 1))
-        return _bearable_ratio(known, tenths if tenths > 0 else 0, self)
+def busy_ratios(servers: Ints, patience: Floats, kinds: Ints, tolerances: Sequence[Tolerance]) -> Floats:
+    """How busy each group of servers may be, 0 to 1; 0 where even a lone request is late too often.
+
+    `patience` is that of each group, in mean service times, and `kinds` the place of each group's tolerance. Patience
+    is rounded down to tenths below 20 and the whole above, and more than 16 servers to a power of two: a tick asks of
+    tens of thousands of groups, which share a few hundred answers.
+    """
+    _, exponents = np.frexp(servers)
+    known = np.minimum(np.where(servers <= _EXACT_SERVERS, servers, 1 << (exponents - 1)), _MOST_SERVERS)
+    rounded = np.where(patience < _EXACT_PATIENCE, patience * 10, np.floor(patience) * 10)
+    tenths = np.clip(rounded, 0, _MOST_TENTHS).astype(int)
+    same = {tolerance: kind for kind, tolerance in enumerate(dict.fromkeys(tolerances))}
+    kind = np.array([same[tolerance] for tolerance in tolerances])[kinds]
+    keys = (kind * (_MOST_SERVERS + 1) + known) * (_MOST_TENTHS + 1) + tenths
+    asked, places = np.unique(keys, return_inverse=True)
+    named, tenths_asked = np.divmod(asked, _MOST_TENTHS + 1)
+    kinds_asked, servers_asked = np.divmod(named, _MOST_SERVERS + 1)
+    known_tolerances = tuple(same)
+    answers = [
+        _bearable_ratio(count, tenth, known_tolerances[kind])
+        for count, tenth, kind in zip(servers_asked.tolist(), tenths_asked.tolist(), kinds_asked.tolist(), strict=True)
+    ]
+    return np.array(answers)[places]
 
 
 @lru_cache(maxsize=65536)
@@ -84,11 +106,6 @@ def _bearable_ratio(servers: int, patience_tenths: int, tolerance: Tolerance) ->
         else:
             high = middle
     return low
-
-
-def bearable_ratio(servers: int, *, patience: float, variation: float, allowed_late_ratio: float) -> float:
-    """How busy the servers may be, 0 to 1, for at most this part of the requests to come late: see `Tolerance`."""
-    return Tolerance.of(variation, allowed_late_ratio).busy_ratio(servers, patience)
 
 
 def closed_rate(customers: int, away_s: float, engine_s: float, open_ratio: float = 0.0) -> float:

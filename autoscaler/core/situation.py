@@ -3,15 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from autoscaler.core import need as law
 from autoscaler.core import spanning
+from autoscaler.core.bearable import Ability, Bearable, bearable
+from autoscaler.core.candidates import LONGEST_BACKLOG_S, late_ratio
 from autoscaler.core.capacity import Cards, Reach, reach
 from autoscaler.core.learning import Learned
 from autoscaler.core.need import Need, Present
 from autoscaler.core.observation import Missing, Source
 from autoscaler.core.record import replace
-from autoscaler.core.rehearsal import LONGEST_BACKLOG_S, Bearable, foretold_late_ratio
+from autoscaler.core.rehearsal import Rehearsal, Trial, rehearse
 from autoscaler.core.replicas import Arrivals, FreshReplica, last_arrivals
 from autoscaler.core.service import Demand
 from autoscaler.core.signals import ModelSignals, Signal
@@ -130,10 +133,24 @@ class Situation:
         return in_flight.value / replicas >= IDLE_IN_FLIGHT or queued.value / replicas >= IDLE_QUEUED
 
 
-def needing(
+class Outlook(NamedTuple):
+    """What one model's replicas can do and what comes to them, before it is said how many it needs."""
+
+    ability: Ability
+    learned: Learned
+    """With what this tick taught of cost and variation."""
+    offered: Signal
+    rate_per_s: float
+    """What comes in now: the window's rate, or that of a step seen since the last tick."""
+    horizon_s: float
+    fresh: int
+    """Replicas that could be read."""
+
+
+def outlook(
     situation: Situation, fresh: tuple[FreshReplica, ...], cards: Cards, pools: Sequence[PoolSpec]
-) -> Situation:
-    """Learn from this tick and work out the need. A tick with a replica unread teaches nothing of the load.
+) -> tuple[Situation, Outlook | None]:
+    """Learn from this tick. A tick with a replica unread teaches nothing of the load, and there is no outlook.
 
     `pools` are those in which the model's replicas may live.
     """
@@ -145,27 +162,58 @@ def needing(
     offered = signals.offered_per_s
     blind = any(gap.source is Source.REPLICA for gap in signals.gaps)
     if blind or isinstance(offered, Missing) or not learned.service.is_known:
-        return replace(situation, state=replace(situation.state, learned=learned))
+        return replace(situation, state=replace(situation.state, learned=learned)), None
     arrivals = last_arrivals(news if len(news) == len(fresh) else ())
     jumps = learned.jumps.with_arrivals(arrivals)
     placed = _lasting(fresh, situation.state.evacuation, is_room=any(cards.free.get(pool.profile) for pool in pools))
     demand, reached = _reached(situation, learned, cards, pools[0], placed)
-    bears = law.bearable(spec, policy, demand, reached, variation=jumps.variation, trim=learned.trust.trim)
-    horizon_s = (learned.slowest_start_s or policy.cold_start_s) + policy.window_s / 2
     is_heard = isinstance(signals.unanswered_per_s, Signal)  # an ingress that went silent after a leap leaps no more
     knocked_per_s = situation.state.knocks.leapt_per_s(jumps.variation) if is_heard else 0.0
-    rate_per_s = max(offered.value, knocked_per_s, _leapt_per_s(arrivals, offered.value, jumps.variation))
-    foretold = foretold_late_ratio(min(len(fresh), max(1, spec.max_replicas)), offered.value, bears)
-    trust = learned.trust.judged(_late_ratio(situation), foretold, now_s)
-    rehearsal = learned.rehearsed(rate_per_s, bears, horizon_s, situation.state.desired, now_s)
-    learned = replace(learned, rehearsal=rehearsal, trust=trust, jumps=jumps)
-    present = Present(
-        offered_per_s=_sure_per_s(rate_per_s, policy.window_s, jumps.variation),
-        missed_per_s=_missed_per_s(situation, offered, bears, horizon_s),
+    return situation, Outlook(
+        ability=Ability(spec, demand, reached, jumps.variation, learned.trust.trim),
+        learned=replace(learned, jumps=jumps),
+        offered=offered,
+        rate_per_s=max(offered.value, knocked_per_s, _leapt_per_s(arrivals, offered.value, jumps.variation)),
+        horizon_s=(learned.slowest_start_s or policy.cold_start_s) + policy.window_s / 2,
+        fresh=len(fresh),
     )
-    needed = law.need(rehearsal, bears, demand, present=present, current=situation.current)
+
+
+def needing(outlooks: Sequence[tuple[Situation, Outlook | None]], policy: PolicySettings) -> list[Situation]:
+    """Work out what every model needs that has an outlook."""
+    known = [(situation, seen) for situation, seen in outlooks if seen is not None]
+    bears = bearable([seen.ability for _, seen in known], policy.attainment_margin_ratio)
+    trials = [
+        Trial(
+            known=seen.learned.rehearsal,
+            at_s=situation.now_s,
+            offered_per_s=seen.rate_per_s,
+            horizon_s=seen.horizon_s,
+            bearable=its,
+            desired=situation.state.desired,
+        )
+        for (situation, seen), its in zip(known, bears, strict=True)
+    ]
+    needs = iter(zip(bears, rehearse(trials), strict=True))
+    return [situation if seen is None else _needing(situation, seen, *next(needs)) for situation, seen in outlooks]
+
+
+def _needing(situation: Situation, seen: Outlook, bears: Bearable, rehearsal: Rehearsal) -> Situation:
+    """The situation with the need, and with what this tick taught."""
+    offered, ability = seen.offered, seen.ability
+    most = min(seen.fresh, max(1, situation.spec.max_replicas))
+    foretold = late_ratio(bears.rates_per_s[most], bears.limits_per_s[most], offered.value, bears.allowed_late_ratio)
+    trust = seen.learned.trust.judged(_late_ratio(situation), foretold, situation.now_s)
+    present = Present(
+        offered_per_s=_sure_per_s(seen.rate_per_s, situation.policy.window_s, ability.variation),
+        missed_per_s=_missed_per_s(situation, offered, bears, seen.horizon_s),
+    )
     return replace(
-        situation, state=replace(situation.state, learned=learned), need=needed, demand=demand, here=reached.here
+        situation,
+        state=replace(situation.state, learned=replace(seen.learned, rehearsal=rehearsal, trust=trust)),
+        need=law.need(rehearsal, bears, ability.demand, present=present, current=situation.current),
+        demand=ability.demand,
+        here=ability.reach.here,
     )
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from autoscaler.core import need as core_need
 from autoscaler.core import service as core_service
+from autoscaler.core import situation as core_situation
+from autoscaler.core.bearable import PROMISE_RATIO, Ability, Bearable
+from autoscaler.core.candidates import late_ratio
 from autoscaler.core.decide import decide
 from autoscaler.core.decision import Action
 from autoscaler.core.observation import ReplicaSample
-from autoscaler.core.rehearsal import Bearable, foretold_late_ratio
 from autoscaler.core.state import State
 from autoscaler.sim.controller import INTERVAL_S, View
 from autoscaler.sim.demand import Demand, draw
@@ -69,7 +70,10 @@ class Listening:
 
     def tick(self, view: View) -> Sequence[Action]:
         self._waits, self._capacity = [], []
-        with _heard(core_service, "stretch", self._hear_stretch), _heard(core_need, "bearable", self._hear_capacity):
+        with (
+            _heard(core_service, "stretch", self._hear_stretch),
+            _heard(core_situation, "bearable", self._hear_capacity),
+        ):
             self._state, plan = decide(view.spec, self._state, view.seen, view.inventory, view.now_s)
         self._note(view)
         return plan.actions
@@ -80,9 +84,8 @@ class Listening:
     def _hear_stretch(self, told: float, *_: Any, **__: Any) -> None:
         self._waits.append(told)
 
-    def _hear_capacity(self, told: Any, *given: Any, **named: Any) -> None:
-        demand = named.get("demand") or next(each for each in given if isinstance(each, core_service.Demand))
-        self._capacity.append((told, demand))
+    def _hear_capacity(self, told: list[Bearable], abilities: Sequence[Ability], *_: Any) -> None:
+        self._capacity += [(bears, ability.demand) for bears, ability in zip(told, abilities, strict=True)]
 
     def _note(self, view: View) -> None:
         name = the_model(self.world).name
@@ -186,12 +189,12 @@ def measure(options: Options) -> Report:
 
 def _cautious(points: Points) -> Mark:
     """Where the law believes to keep its promise it must be kept."""
-    kept = np.array([point for point in points if point[0] <= core_need.PROMISE_RATIO])
+    kept = np.array([point for point in points if point[0] <= PROMISE_RATIO])
     late = float(np.average(kept[:, 1], weights=kept[:, 2])) if len(kept) else 0.0
     return Mark(
-        demanded=f"where at most {core_need.PROMISE_RATIO:.0%} late are foretold no more are measured",
+        demanded=f"where at most {PROMISE_RATIO:.0%} late are foretold no more are measured",
         found=percent(late),
-        passed=late <= core_need.PROMISE_RATIO,
+        passed=late <= PROMISE_RATIO,
     )
 
 
@@ -228,7 +231,8 @@ def _points(listening: Listening, outcome: Outcome) -> Points:
         rate_per_s = float(timeline.offered_per_s[place])
         if timeline.replicas[place] != told.running or rate_per_s <= 0:
             continue
-        late = foretold_late_ratio(told.running, rate_per_s, told.bears)
+        bears, running = told.bears, told.running
+        late = late_ratio(bears.rates_per_s[running], bears.limits_per_s[running], rate_per_s, bears.allowed_late_ratio)
         points.append((late, 1 - float(timeline.attainment_ratio[place]), rate_per_s * WINDOW_S))
     return points
 

@@ -18,7 +18,6 @@ from autoscaler.core.learning import (
     Learned,
     Trust,
 )
-from autoscaler.core.rehearsal import Bearable
 from autoscaler.core.replicas import Arrivals, FreshReplica, last_arrivals
 from tests import build
 
@@ -187,13 +186,3 @@ def test_arrivals_are_those_of_all_replicas_together() -> None:
 
 def test_a_handful_of_requests_says_nothing_of_variation() -> None:
     assert Jumps().with_arrivals(came(2)).with_arrivals(came(7)).variation == Jumps().variation
-
-
-def test_at_first_what_is_there_counts_as_needed() -> None:
-    bearable = Bearable(
-        rates_per_s=(0.0, 10.0, 20.0, 30.0), limits_per_s=(0.0, 15.0, 30.0, 45.0), slack_s=0.2, allowed_late_ratio=0.03
-    )
-    begun = Learned().rehearsed(5.0, bearable, 45.0, 3, 100.0)
-    assert bearable.count(begun.need_per_s) == 3
-    later = Learned(rehearsal=begun).rehearsed(5.0, bearable, 45.0, 1, 105.0)
-    assert bearable.count(later.need_per_s) == 3, "the beginning is held, whatever is there later"

@@ -2,20 +2,19 @@
 
 import pytest
 
-from autoscaler.core.capacity import Reach
-from autoscaler.core.need import (
+from autoscaler.core.bearable import (
     LEAST_BUSY_RATIO,
     OUT_OF_REACH_BUSY_RATIO,
-    RELAXED,
-    Present,
+    Ability,
+    Bearable,
     batch_s,
     bearable,
-    choose,
-    need,
 )
-from autoscaler.core.rehearsal import Bearable, Rehearsal
+from autoscaler.core.capacity import Reach
+from autoscaler.core.need import RELAXED, Present, choose, need
+from autoscaler.core.rehearsal import Rehearsal
 from autoscaler.core.service import Demand, Service
-from autoscaler.core.spec import ModelSpec, PolicySettings
+from autoscaler.core.spec import ModelSpec
 from tests import build
 
 DEMAND = Demand(away_s=0.02, engine_s=0.02)
@@ -27,8 +26,8 @@ SPEC = build.model(max_replicas=5)
 def borne(
     spec: ModelSpec = SPEC, *, demand: Demand = DEMAND, variation: float = 1.0, trim: float = 1.0, margin: float = 0.5
 ) -> Bearable:
-    policy = PolicySettings(attainment_margin_ratio=margin)
-    return bearable(spec, policy, demand, CURVE, variation=variation, trim=trim)
+    (made,) = bearable([Ability(spec, demand, CURVE, variation, trim)], margin)
+    return made
 
 
 def test_replicas_bear_less_than_they_can_do_and_more_of_them_bear_more() -> None:

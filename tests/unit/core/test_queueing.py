@@ -3,13 +3,21 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.core.queueing import bearable_ratio, closed_rate, company, late_ratio, waiting_ratio
+from autoscaler.core.queueing import Tolerance, busy_ratios, closed_rate, company, late_ratio, waiting_ratio
 
 PATIENCE = 5.0
+
+
+def bearable_ratio(servers: int, *, patience: float, variation: float = 1.0) -> float:
+    """How busy one group may be for at most one request in twenty to come late."""
+    tolerances = [Tolerance.of(variation, 0.05)]
+    (ratio,) = busy_ratios(np.array([servers]), np.array([patience]), np.array([0]), tolerances).tolist()
+    return float(ratio)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +65,7 @@ def test_more_patience_is_never_more_late(servers: int, ratio: float, one: float
 def test_what_is_bearable_is_borne_and_a_little_more_is_not(servers: int, patience: float, varied: float) -> None:
     """Inputs are rounded to what is remembered: patience down, so that what is said is borne for certain."""
     variation = round(varied, 1)
-    ratio = bearable_ratio(servers, patience=patience, variation=variation, allowed_late_ratio=0.05)
+    ratio = bearable_ratio(servers, patience=patience, variation=variation)
     assert late_ratio(servers, ratio, patience, variation) <= 0.05 + 1e-9
     if servers <= 16 and patience < 20:
         rounded = math.floor(patience * 10) / 10
@@ -70,22 +78,37 @@ def test_more_servers_and_more_patience_bear_no_less(one: int, other: int, hurri
     short, long = sorted((hurried, calm))
 
     def bears(servers: int, patience: float) -> float:
-        return bearable_ratio(servers, patience=patience, variation=1.0, allowed_late_ratio=0.05)
+        return bearable_ratio(servers, patience=patience)
 
     assert bears(few, short) <= bears(many, short)
     assert bears(few, short) <= bears(few, long)
 
 
 def test_bursts_leave_less_to_bear() -> None:
-    ratios = [
-        bearable_ratio(4, patience=PATIENCE, variation=varied, allowed_late_ratio=0.05) for varied in (0.5, 1.0, 2.0)
-    ]
+    ratios = [bearable_ratio(4, patience=PATIENCE, variation=varied) for varied in (0.5, 1.0, 2.0)]
     assert ratios == sorted(ratios, reverse=True)
     assert len(set(ratios)) == 3
 
 
+def test_many_groups_are_told_what_each_is_told_alone() -> None:
+    servers, patience, kinds = (
+        [1, 3, 3, 16, 17, 40, 5000],
+        [2.0, 2.07, 21.9, 5.0, 5.0, 3000.0, 8.0],
+        [0, 1, 1, 0, 1, 1, 2],
+    )
+    variations = (1.0, 2.5, 1.0)
+    told = busy_ratios(
+        np.array(servers), np.array(patience), np.array(kinds), [Tolerance.of(varied, 0.05) for varied in variations]
+    )
+    alone = [
+        bearable_ratio(count, patience=each, variation=variations[kind])
+        for count, each, kind in zip(servers, patience, kinds, strict=True)
+    ]
+    assert told.tolist() == alone
+
+
 def test_an_objective_shorter_than_the_service_bears_nothing() -> None:
-    assert bearable_ratio(8, patience=0.5, variation=1.0, allowed_late_ratio=0.05) == 0.0
+    assert bearable_ratio(8, patience=0.5) == 0.0
 
 
 @pytest.mark.parametrize(
