@@ -1,10 +1,12 @@
-"""What is asked of an observation by name, once for every model, found without a walk through all that was seen."""
+"""What is asked of an observation by name, more than once in a tick, found without a walk through all that was seen."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from autoscaler.core.observation import IngressSample, Missing, Source
+    from autoscaler.core.observation import DeploymentSeen, IngressSample, Missing, Source
+
+_RUNNING = "running"  # the state as its module, which needs this one, calls it
 
 
 class Names(NamedTuple):
@@ -13,6 +15,8 @@ class Names(NamedTuple):
     ingress: Mapping[str, "IngressSample"]
     """By model."""
     missing: Mapping[tuple["Source", str], "Missing"]
+    lived_in: frozenset[str | None]
+    """Workers in which a replica runs."""
 
 
 class ByName:
@@ -23,6 +27,7 @@ class ByName:
     if TYPE_CHECKING:  # the observation's own
         ingress: tuple["IngressSample", ...]
         missing: tuple["Missing", ...]
+        deployments: tuple["DeploymentSeen", ...]
 
     @property
     def names(self) -> Names:
@@ -32,5 +37,6 @@ class ByName:
         except AttributeError:
             ingress = {sample.model: sample for sample in reversed(self.ingress)}
             missing = {(each.source, each.name): each for each in reversed(self.missing)}
-            object.__setattr__(self, "_names", Names(ingress, missing))
+            lived_in = [each.worker for seen in self.deployments for each in seen.replicas if each.state == _RUNNING]
+            object.__setattr__(self, "_names", Names(ingress, missing, frozenset(lived_in)))
             return self._names

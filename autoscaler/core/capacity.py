@@ -10,22 +10,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import sub
+from typing import NamedTuple
 
 from autoscaler.core.contention import Contention
 from autoscaler.core.interference import card_rate
-from autoscaler.core.queueing import closed_rates, open_demand_s
+from autoscaler.core.pace import all_lone_per_s, firsts_per_s, gains_per_s, left_beside
+from autoscaler.core.queueing import closed_rates
 from autoscaler.core.service import Demand
-from vgpu.core.inventory import Inventory, Slot
+from vgpu.core.inventory import Inventory
 from vgpu.core.share import SchedulerPolicy
 from vgpu.core.slot_type import Fraction, SlotType
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FreeCard:
+class FreeCard(NamedTuple):
     """A card with free slots of one profile, on nodes that take workers now."""
 
     gpu: str
     slots: int
+    left: float | None
+    """What is usually left of its engine; None under a policy by which that makes no difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class Cards:
     """By profile, the emptiest cards first."""
     waiting: Mapping[str, int]
     """By card: workers without a replica. They are going, or the next replica's own: no neighbours of it."""
+    sharers: Mapping[str, int]
+    """By slot that is a fraction: how many hold a part of its card."""
 
     @classmethod
     def of(
@@ -45,7 +50,7 @@ class Cards:
         """Group the free slots by profile and card; a slot whose worker holds no replica yet is as good as free."""
         counted: dict[SlotType, Counter[str]] = {}
         waiting = Counter[str]()
-        directory, usual = inventory.directory, contention.usual_by_gpu
+        directory, usual, gpus = inventory.directory, contention.usual_by_gpu, contention.gpus
         for gpu, card in directory.cards.items():
             for profile, slots in card.free.items():
                 counted.setdefault(profile, Counter())[gpu] = slots
@@ -56,13 +61,22 @@ class Cards:
                 waiting[gpu] += 1
         free = {
             profile: tuple(
-                FreeCard(gpu=gpu, slots=slots)
+                FreeCard(
+                    gpu, slots, left_beside(usual[gpu]) if gpus[gpu].policy is SchedulerPolicy.BEST_EFFORT else None
+                )
                 # In tenths: the noise of a reading must not reorder the fleet at every tick.
                 for gpu, slots in sorted(counts.items(), key=lambda entry: (round(usual[entry[0]], 1), entry[0]))
             )
             for profile, counts in counted.items()
         }
-        return cls(contention=contention, free=free, waiting=waiting)
+        sharers = {
+            slot_id: card.held
+            for card in directory.cards.values()
+            if card.has_fractions
+            for slot_id, slot in card.slots.items()
+            if isinstance(slot.profile, Fraction)
+        }
+        return cls(contention=contention, free=free, waiting=waiting, sharers=sharers)
 
     def rates(self, demand: Demand, gpu: str, counts: range, *, own: int, own_ratio: float) -> list[float]:
         """Requests per second of so many replicas on one card, for each count and the one that `counts` ends before.
@@ -119,25 +133,22 @@ def reach(
     Beyond the last useful slot the curve goes on as if further slots like the average one existed: the count it asks
     for is then the honest need, and placement says what stands in its way.
     """
-    running, unknown = _own(cards.contention, placed)
     solo_per_s = demand.items / demand.solo_s
+    least_per_s, free = least_gain_ratio * solo_per_s, cards.free.get(profile, ())
+    if reached := _unshared(cards.contention, demand, placed, free, most, least_per_s):
+        return reached
+    running, unknown = _own(cards.contention, placed)
     gains, here = [(solo_per_s, solo_per_s)] * unknown, dict[str, list[float]]()
-    gpus, usual = cards.contention.gpus, cards.contention.usual_by_gpu
     for gpu, (own, own_ratio) in running.items():
-        if own == 1 and gpus[gpu].policy is SchedulerPolicy.BEST_EFFORT:  # as nearly all are
-            lone = _lone_per_s(demand, usual[gpu] - own_ratio)
-            here[gpu] = [lone]
-            gains.append((lone, lone))
-        else:
-            each = paced(cards, demand, gpu, range(own), own, own_ratio)
-            here[gpu] = [gain for gain, _ in each]
-            gains += each
+        each = paced(cards, demand, gpu, range(own), own, own_ratio)
+        here[gpu] = [gain for gain, _ in each]
+        gains += each
     gains.sort(reverse=True)
     offers: list[tuple[float, float]] = []
-    for card in cards.free.get(profile, ())[: max(0, most - len(gains))]:
+    for card in free[: max(0, most - len(gains))]:
         own, own_ratio = running.get(card.gpu, (0, 0.0))
         offers += paced(cards, demand, card.gpu, range(own, own + card.slots), own, own_ratio)
-    slots, least_per_s = len(gains) + len(offers), least_gain_ratio * solo_per_s
+    slots = len(gains) + len(offers)
     offers = [offer for offer in offers if offer[0] >= least_per_s]
     offers.sort(reverse=True)
     gains += offers
@@ -157,30 +168,66 @@ def reach(
     )
 
 
+def _unshared(  # what is there, what there is room for, and how many at most
+    contention: Contention,
+    demand: Demand,
+    placed: Sequence[str | None],
+    free: Sequence[FreeCard],
+    most: int,
+    least_per_s: float,
+) -> Reach | None:
+    """The reach of replicas that share no card among themselves, all on known best-effort cards, as nearly all are,
+    where the best free slots are on further such cards, or there are none. None where it is not as simple as that."""
+    left, slots = contention.left, [slot_id or "" for slot_id in placed]
+    lefts = [ratio for ratio in map(left.get, slots) if ratio is not None]
+    if not lefts or len(lefts) < len(slots):
+        return None
+    gains = all_lone_per_s(demand, lefts)
+    here = dict(zip(map(contention.directory.card_of.__getitem__, slots), zip(gains, strict=True), strict=True))
+    if len(here) < len(slots):
+        return None
+    gains.sort(reverse=True)
+    free = free[: max(0, most - len(gains))]
+    room = [(card.slots, card.left) for card in free if card.left is not None and card.gpu not in here]
+    firsts = firsts_per_s(demand, room, least_per_s)
+    if firsts is None or len(room) < len(free) or (free and len(free) < most - len(gains)):
+        return None
+    gains += firsts
+    useful, there = len(gains), len(here) + sum([card.slots for card in free])
+    if useful < most:
+        gains += [max(sum(gains) / useful, least_per_s)] * (most - useful)
+    rates_per_s = summed(gains[:most])
+    return Reach(rates_per_s=rates_per_s, lone_per_s=rates_per_s, useful=useful, slots=there, here=here)
+
+
 def expendable(cards: Cards, here: Mapping[str, Sequence[float]], placed: Mapping[str, str | None]) -> tuple[str, ...]:
     """The replicas (id -> slot) in the order in which the model can best do without them; `here` as in its `Reach`.
 
     On cards shared by units, of those that are worth the same the one with the fewest neighbours goes first: whole
     cards become free that way, for whoever needs one, and not only units here and there.
     """
-    ranked, left = [], {gpu: len(gains) for gpu, gains in here.items()}
-    slots, card_of = cards.contention.directory.slots, cards.contention.directory.card_of
-    for replica_id, slot_id in sorted(placed.items()):
-        gpu, gain = card_of.get(slot_id or ""), 0.0
-        if gpu is not None and slot_id is not None:
-            # Of several on one card the first one to go takes along what the last one there adds.
-            left[gpu] -= 1
-            gain = round(here[gpu][left[gpu]], 2)
-        ranked.append((gain, neighbours(cards, slots.get(slot_id or "")), replica_id))
-    ranked.sort()
+    card_of, sharers = cards.contention.directory.card_of, cards.sharers
+    gpus = [card_of.get(slot_id or "", "") for slot_id in placed.values()]
+    if len(here) == len(gpus) and here.keys() == set(gpus):
+        gains = [here[gpu][0] for gpu in gpus]
+    else:
+        gains = _in_turn(here, dict(zip(placed, gpus, strict=True)))
+    beside = [sharers.get(slot_id or "", 0) for slot_id in placed.values()]
+    # In hundredths; of equals the earlier name goes first.
+    ranked = sorted(zip([round(gain * 100) for gain in gains], beside, placed, strict=True))
     return tuple([replica_id for _, _, replica_id in ranked])
 
 
-def neighbours(cards: Cards, slot: Slot | None) -> int:
-    """How many hold a part of the fraction's card; 0 for a slot that was cut beforehand and stays as it is."""
-    if slot is None or not isinstance(slot.profile, Fraction):
-        return 0
-    return cards.contention.gpus[slot.gpu_key].held
+def _in_turn(here: Mapping[str, Sequence[float]], gpus: Mapping[str, str]) -> list[float]:
+    """What each replica (id -> card, "" where that is not known) takes along: of several on one card the first one to
+    go, by name, what the last one there adds."""
+    left = {gpu: len(gains) for gpu, gains in here.items()}
+    gains = dict.fromkeys(gpus, 0.0)
+    for replica_id, gpu in sorted(gpus.items()):
+        if gpu:
+            left[gpu] -= 1
+            gains[replica_id] = here[gpu][left[gpu]]
+    return list(gains.values())
 
 
 OwnByCard = Mapping[str, tuple[int, float]]
@@ -229,39 +276,10 @@ def paced(  # a card, a range of counts on it, and what is there
     """
     contention = cards.contention
     if contention.gpus[gpu].policy is SchedulerPolicy.BEST_EFFORT:
-        return _shared(demand, contention.usual_by_gpu[gpu] - own_ratio, counts.start, counts.stop)
+        left_ratio = left_beside(contention.usual_by_gpu[gpu] - own_ratio)
+        return gains_per_s(demand, left_ratio, counts.start, counts.stop)
     rates = cards.rates(demand, gpu, counts, own=own, own_ratio=own_ratio)
     return [(gain, gain) if gain > 0.0 else (0.0, 0.0) for gain in map(sub, rates[1:], rates)]
-
-
-def _shared(demand: Demand, others_ratio: float, start: int, stop: int) -> list[tuple[float, float]]:
-    """`paced` on a card whose engine is handed round, as most cards of a tick are.
-
-    `others_ratio` is what others use of the engine; the little below 0 that rounding makes of nothing counts as 0.
-    """
-    if stop == 1:
-        lone = _lone_per_s(demand, others_ratio)
-        return [(lone, lone)]
-    # As `closed_rates`, written out: a tick asks this of tens of thousands of cards.
-    items, away_s = demand.items, demand.away_s
-    demand_s = open_demand_s(demand.engine_s, others_ratio if others_ratio > 0.0 else 0.0)
-    lone = items * (1 / (away_s + demand_s))
-    pairs, queue, before_per_s = [], 0.0, 0.0
-    for count in range(1, stop + 1):
-        stay_s = demand_s * (1 + queue)
-        rate = count / (away_s + stay_s)
-        queue = rate * stay_s
-        per_s = items * rate
-        if count > start:
-            gain = per_s - before_per_s
-            pairs.append((gain if gain > 0.0 else 0.0, gain if gain > lone else lone))
-        before_per_s = per_s
-    return pairs
-
-
-def _lone_per_s(demand: Demand, others_ratio: float) -> float:
-    """The same where nobody of the same model is beside it."""
-    return demand.items / (demand.away_s + open_demand_s(demand.engine_s, others_ratio if others_ratio > 0.0 else 0.0))
 
 
 def summed(gains: Iterable[float]) -> tuple[float, ...]:

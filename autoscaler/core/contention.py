@@ -5,22 +5,28 @@ The device's utilization is never a target. It says how full a slot is against i
 is never taken for an idle slot.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import repeat
-from typing import NamedTuple
+from itertools import chain, repeat
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from autoscaler.core.observation import Missing, Observation, SlotReading
+from autoscaler.core.queueing import FULL
 from autoscaler.core.readings import card_id, fresh_readings
 from autoscaler.core.spec import PolicySettings
-from vgpu.core.inventory import Card, Directory, Inventory, Slot
+from autoscaler.core.usual import Ratios, smoothed, vacant_workers
+from vgpu.core.inventory import Card, CardTable, Directory, Inventory
 from vgpu.core.share import SchedulerPolicy, entitled_ratio
+
+_Value = TypeVar("_Value")
 
 # NVML counts in steps of 1 %, and an idle guest still shows one or two: below this a neighbour is at rest.
 BUSY_RATIO = 0.05
-# The weight of a new reading: at a tick of 5 s a neighbour that stays is believed to 2/3 after half a minute.
-SMOOTHING = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,9 @@ class Contention:
     usual: Mapping[str, float] = field(default_factory=dict)
     """By slot: its engine use smoothed over about a minute, so that a plan does not follow every job of a neighbour."""
     usual_by_gpu: Mapping[str, float] = field(default_factory=dict)
+    left: Mapping[str, float] = field(default_factory=dict)
+    """By slot of a best-effort card: what the others usually leave of the engine to a replica there, as it counts for
+    an engine's work beside an open load."""
 
     def usual_on(self, gpu: str) -> float:
         """What all slots of a card usually use of its engine."""
@@ -107,69 +116,143 @@ def measure(
     """Put this tick's slot readings onto the cards of the inventory; `usual` is what the last tick called usual."""
     directory = inventory.directory
     readings, strangers = fresh_readings(directory, seen, policy, now_s)
-    smoothed = _usual(readings, usual or {}, directory.slots, _vacant(seen))
-    usual_by_gpu: dict[str, float] = {}
-    gpus: dict[str, GpuLoad] = {}
-    neighbours: dict[str, tuple[SchedulerPolicy, float, float, int, int, int]] = {}
-    used: dict[str, float] = {}
-    for gpu, card in directory.cards.items():
-        ids = card.slots
-        busy = [reading.busy_ratio for key in ids if isinstance(reading := readings[key], SlotReading)]
-        stranger_ratio = strangers.get(card_id(next(iter(ids.values()))), 0.0) if strangers else 0.0
-        load = gpus[gpu] = _load(gpu, card, busy, stranger_ratio, policy)
-        usual_by_gpu[gpu] = sum([smoothed[key] for key in ids]) + stranger_ratio
+    before, vacant = usual or {}, vacant_workers(seen)
+    rows = [_Rows.of(table, directory, readings, strangers, before, vacant) for table in directory.tables]
+    loads = {load.gpu: load for each in rows for load in _loads(each, directory, policy)}
+    neighbours, used = _joined(map(_neighbours, rows)), _joined([_used(each, directory) for each in rows])
+    for gpu, load in loads.items():
+        card = directory.cards[gpu]
         if load.unread or card.gpu.uuid is None:
+            for slot_id in card.slots:
+                del neighbours[slot_id], used[slot_id]
             used |= _used_unseen(load, card, readings)
-        else:
-            others_ratios, active = _others_ratios(busy), sum([ratio > BUSY_RATIO for ratio in busy])
-            neighbours.update(zip(ids, _beside(load, card, busy, others_ratios, active), strict=True))
-            used.update(zip(ids, _used(load, card, busy, others_ratios, active), strict=True))
     return Contention(
         readings=readings,
-        gpus=gpus,
+        gpus={gpu: loads[gpu] for gpu in directory.cards},
         directory=directory,
         neighbours=neighbours,
         used=used,
-        usual=smoothed,
-        usual_by_gpu=usual_by_gpu,
+        usual=_joined([_by_slot(each, each.usual) for each in rows]),
+        usual_by_gpu=_joined([zip(each.table.gpus, each.usual_sums.tolist(), strict=True) for each in rows]),
+        left=_joined(map(_left, rows)),
     )
 
 
-def _others_ratios(busy: Sequence[float]) -> list[float]:
-    """What all the others of a card use, for each slot."""
-    others, before = list[float](), 0.0
-    for place, own_ratio in enumerate(busy, start=1):
+def _joined(tables: Iterable[Iterable[tuple[str, _Value]]]) -> dict[str, _Value]:
+    return dict(chain.from_iterable(tables))
+
+
+class _Rows(NamedTuple):
+    """What all cards of a table use of their engines. Arrays of (cards, slots of each); of (cards) where it is said."""
+
+    table: CardTable
+    unread: npt.NDArray[np.bool_]
+    busy: Ratios
+    """0 where a slot was not read."""
+    others: Ratios
+    """What all the others of its card use."""
+    strangers: Ratios
+    """By card."""
+    usual: Ratios
+    usual_sums: Ratios
+    """By card: what all its slots and strangers usually use."""
+
+    @classmethod
+    def of(
+        cls,
+        table: CardTable,
+        directory: Directory,
+        readings: Mapping[str, SlotReading | Missing],
+        strangers: Mapping[str, float],
+        before: Mapping[str, float],
+        vacant: Collection[str],
+    ) -> "_Rows":
+        found = map(readings.__getitem__, table.slots)
+        read = np.array([each.busy_ratio if isinstance(each, SlotReading) else math.nan for each in found])
+        read = read.reshape(len(table.gpus), -1)
+        unread = np.isnan(read)
+        busy, usual = np.where(unread, 0.0, read), smoothed(table, read, before, vacant)
+        strange = np.zeros(len(table.gpus))
+        if strangers:
+            firsts = [next(iter(directory.cards[gpu].slots.values())) for gpu in table.gpus]
+            strange = np.array([strangers.get(card_id(slot), 0.0) for slot in firsts])
+        return cls(table, unread, busy, _others(busy), strange, usual, _sums(usual) + strange)
+
+
+def _sums(ratios: Ratios) -> Ratios:
+    """By card: its slots added up, one after the other. np.sum adds in an order that depends on the machine."""
+    sums: Ratios = np.add.accumulate(ratios, axis=1)[:, -1]
+    return sums
+
+
+def _others(ratios: Ratios) -> Ratios:
+    """For each slot: what all the others of its card use."""
+    others = np.zeros_like(ratios)
+    for place in range(ratios.shape[1]):
         # Not the whole less its own: what is left of rounding would be a neighbour that uses next to nothing.
-        others.append(sum(busy[place:], before))
-        before += own_ratio
+        others[:, :place] += ratios[:, place : place + 1]
+        others[:, place + 1 :] += ratios[:, place : place + 1]
     return others
 
 
-def _beside(
-    load: GpuLoad, card: Card, busy: Sequence[float], others_ratios: Sequence[float], active: int
-) -> Iterable[tuple[SchedulerPolicy, float, float, int, int, int]]:
-    """What each slot of a card meets there, given what every one of them uses; so many have work."""
-    others = [active - 1 if ratio > BUSY_RATIO else active for ratio in busy]
-    return zip(repeat(load.policy), busy, others_ratios, card.attached, others, card.mosts)
+def _by_slot(rows: _Rows, ratios: Ratios) -> Iterable[tuple[str, float]]:
+    return zip(rows.table.slots, ratios.ravel().tolist(), strict=True)
 
 
-def _used(load: GpuLoad, card: Card, busy: Sequence[float], others_ratios: Sequence[float], active: int) -> list[float]:
-    """What each slot of a card uses of the part of the engine that it is entitled to."""
-    shares = _shares(load, card, active, others_ratios)
-    return [own / share if own < share else 1.0 for own, share in zip(busy, shares, strict=True)]
+def _loads(rows: _Rows, directory: Directory, policy: PolicySettings) -> list[GpuLoad]:
+    table, sums, unread = rows.table, (_sums(rows.busy) + rows.strangers).tolist(), rows.unread.sum(axis=1).tolist()
+    shares = table.policy is not SchedulerPolicy.FIXED_SHARE
+    return [
+        GpuLoad(
+            gpu=gpu,
+            policy=table.policy,
+            slots=card.at_once,
+            held=card.held,
+            busy_ratio=busy_ratio,
+            unread=count,
+            saturated=shares and card.gpu.uuid is not None and busy_ratio >= policy.saturated_ratio,
+        )
+        for gpu, busy_ratio, count in zip(table.gpus, sums, unread, strict=True)
+        for card in (directory.cards[gpu],)
+    ]
 
 
-def _shares(load: GpuLoad, card: Card, active: int, others_ratios: Sequence[float]) -> list[float]:
-    """The part of the engine that each slot of a card is entitled to, so many of them with work."""
-    policy = load.policy
+def _neighbours(rows: _Rows) -> Iterable[tuple[str, tuple[SchedulerPolicy, float, float, int, int, int]]]:
+    """What each slot meets on its card, as if every one of them had been read."""
+    table, is_active = rows.table, rows.busy > BUSY_RATIO
+    active = is_active.sum(axis=1, keepdims=True) - is_active
+    columns = (rows.busy.ravel().tolist(), rows.others.ravel().tolist(), table.attached, active.ravel().tolist())
+    return zip(table.slots, zip(repeat(table.policy), *columns, table.mosts, strict=False), strict=True)
+
+
+def _used(rows: _Rows, directory: Directory) -> Iterable[tuple[str, float]]:
+    """What each slot uses of the part of the engine that it is entitled to, as if every one of them had been read."""
+    shares = _shares(rows, directory)
+    return _by_slot(rows, np.where(rows.busy < shares, rows.busy / shares, 1.0))
+
+
+def _shares(rows: _Rows, directory: Directory) -> Ratios:
+    """The part of the engine that each slot is entitled to; one column where it is the same for all slots of a card."""
+    table, (_, width) = rows.table, rows.busy.shape
+    policy = table.policy
     if policy is SchedulerPolicy.FIXED_SHARE:
-        return [_entitled_ratio(policy, 1, 0, most) for most in card.mosts]
-    # Cards that mix sizes run more vGPUs than the largest profile alone would allow.
+        return np.array([_entitled_ratio(policy, 1, 0, most) for most in table.mosts]).reshape(rows.busy.shape)
     if policy is SchedulerPolicy.EQUAL_SHARE:
-        return [_entitled_ratio(policy, load.slots, 0, load.slots)] * len(card.slots)
-    share = _entitled_ratio(policy, load.slots, active, load.slots)
+        # Cards that mix sizes run more vGPUs than the largest profile alone would allow.
+        at_once = [directory.cards[gpu].at_once for gpu in table.gpus]
+        return np.array([[_entitled_ratio(policy, slots, 0, slots)] for slots in at_once])
+    by_active = np.array([_entitled_ratio(policy, width, active, width) for active in range(width + 1)])
+    share = by_active[(rows.busy > BUSY_RATIO).sum(axis=1, keepdims=True)]
     # A slot is ceded what the others leave: beside a neighbour at 10 % it can have 90 %, not a half.
-    return [left if (left := 1 - ratio) > share else share for ratio in others_ratios]
+    left: Ratios = np.maximum(1 - rows.others, share)
+    return left
+
+
+def _left(rows: _Rows) -> Iterable[tuple[str, float]]:
+    if rows.table.policy is not SchedulerPolicy.BEST_EFFORT:
+        return ()
+    others = rows.usual_sums[:, np.newaxis] - rows.usual
+    return _by_slot(rows, 1 - np.clip(others, 0.0, FULL))  # a little below 0 is what rounding makes of nothing
 
 
 def _used_unseen(load: GpuLoad, card: Card, readings: Mapping[str, SlotReading | Missing]) -> dict[str, float]:
@@ -187,51 +270,6 @@ def _used_unseen(load: GpuLoad, card: Card, readings: Mapping[str, SlotReading |
     return used
 
 
-def _vacant(seen: Observation) -> set[str]:
-    """Workers in which no replica lives."""
-    lived_in = {replica.worker for deployment in seen.deployments for replica in deployment.replicas}
-    return {worker.pod for pool in seen.pools for worker in pool.workers} - lived_in
-
-
-def _usual(
-    readings: Mapping[str, SlotReading | Missing],
-    before: Mapping[str, float],
-    slots: Mapping[str, Slot],
-    vacant: Collection[str],
-) -> dict[str, float]:
-    """Smooth each slot's engine use; a slot without a reading keeps what it had.
-
-    A slot that nobody holds, or a worker in which no replica lives, is believed at once: what a replica that has left
-    once used would be taken for a neighbour's use, make its card look full, and have the count that has just fallen
-    rise again.
-    """
-    usual: dict[str, float] = {}
-    for slot_id, reading in readings.items():
-        known = before.get(slot_id)
-        if not isinstance(reading, SlotReading):
-            usual[slot_id] = known or 0.0
-            continue
-        busy_ratio = reading.busy_ratio
-        if known is None or (busy_ratio < known and ((holder := slots[slot_id].holder) is None or holder in vacant)):
-            known = busy_ratio
-        usual[slot_id] = known + SMOOTHING * (busy_ratio - known)
-    return usual
-
-
 @lru_cache(maxsize=4096)
 def _entitled_ratio(policy: SchedulerPolicy, running: int, busy: int, most: int) -> float:
     return entitled_ratio(policy, running=running, busy=busy, most_per_gpu=most)
-
-
-def _load(gpu: str, card: Card, busy: Sequence[float], stranger_ratio: float, policy: PolicySettings) -> GpuLoad:
-    busy_ratio = sum(busy) + stranger_ratio
-    shared = card.gpu.uuid is not None and card.gpu.policy is not SchedulerPolicy.FIXED_SHARE
-    return GpuLoad(
-        gpu=gpu,
-        policy=card.gpu.policy,
-        slots=card.at_once,
-        held=card.held,
-        busy_ratio=busy_ratio,
-        unread=len(card.slots) - len(busy),
-        saturated=shared and busy_ratio >= policy.saturated_ratio,
-    )

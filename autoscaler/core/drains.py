@@ -1,9 +1,9 @@
 """A model's new target, and the workers to drain with it, so that the right replicas leave."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 
 from autoscaler.core.decision import Decision, DrainWorkers, SetReplicas
-from autoscaler.core.observation import DeploymentSeen, ReplicaSeen, ReplicaState
+from autoscaler.core.observation import DeploymentSeen, ReplicaState
 
 
 def retarget(
@@ -15,28 +15,31 @@ def retarget(
     whose successors run are drained whatever becomes of the target.
     """
     workers: tuple[str, ...] = ()
-    if draining is not None and decision.released:
-        workers = _to_drain(seen, decision.leaving, decision.released, draining)
-    if draining is not None and target < seen.target:
-        surplus = seen.count(ReplicaState.RUNNING) - target
-        falling = _to_drain(seen, decision.victims, surplus, draining)[: seen.target - target]
-        workers = tuple(dict.fromkeys((*workers, *falling)))
+    if draining is not None and (target < seen.target or decision.released):
+        running = {each.replica_id: each.worker for each in seen.replicas if each.state is ReplicaState.RUNNING}
+        if decision.released:
+            workers = _to_drain(running, decision.leaving, decision.released, draining)
+        if target < seen.target:
+            falling = _to_drain(running, decision.victims, len(running) - target, draining)[: seen.target - target]
+            workers = tuple(dict.fromkeys((*workers, *falling)))
     drains = (DrainWorkers(model=seen.model, workers=workers),) if workers else ()
     if target == seen.target:
         return drains
     return (*drains, SetReplicas(model=seen.model, before=seen.target, count=target))
 
 
-def _to_drain(seen: DeploymentSeen, victims: Sequence[str], count: int, draining: frozenset[str]) -> tuple[str, ...]:
-    """The workers of so many victims that are still to be drained; none where Ray Serve is to choose, for some victim's
-    worker is not known.
+def _to_drain(
+    running: Mapping[str, str | None], victims: Iterable[str], count: int, draining: frozenset[str]
+) -> tuple[str, ...]:
+    """The workers of so many victims that are still to be drained, given all that run (id -> worker); none where Ray
+    Serve is to choose, for some victim's worker is not known.
 
     Ray Serve cancels replicas that do not run yet first, and then stops those on drained workers.
     """
-    running = {replica.replica_id: replica for replica in seen.replicas if replica.state is ReplicaState.RUNNING}
-    ordered: list[ReplicaSeen] = [running[victim] for victim in victims if victim in running]
+    homes = [running[victim] for victim in victims if victim in running]
     if draining:
-        ordered.sort(key=lambda replica: replica.worker not in draining)
-    leaving = [replica.worker for replica in ordered[: max(0, count)]]
-    workers = tuple(worker for worker in leaving if worker is not None and worker not in draining)
-    return () if None in leaving else workers
+        homes.sort(key=lambda worker: worker not in draining)
+    leaving = homes[: max(0, count)]
+    if None in leaving:
+        return ()
+    return tuple([worker for worker in leaving if worker is not None and worker not in draining])

@@ -247,8 +247,7 @@ class Observation(ByName):
     @property
     def lived_in(self) -> frozenset[str | None]:
         """Workers in which a replica runs, whether or not it could be read."""
-        running = ReplicaState.RUNNING
-        return frozenset([each.worker for seen in self.deployments for each in seen.replicas if each.state is running])
+        return self.names.lived_in
 
     def why_missing(self, source: Source, name: str) -> Missing:
         """The reason given for an absent reading, or NOT_SEEN when none was."""

@@ -24,7 +24,7 @@ _EXACT_SERVERS, _MOST_SERVERS = 16, 1024
 _EXACT_PATIENCE, _MOST_TENTHS = 20, 10_000
 _SPREAD = ((0.70, 1 / 6), (0.98, 2 / 3), (1.38, 1 / 6))
 """A service time with a spread of 1/5 of its mean as three points (factor, weight): lognormal, Gauss-Hermite."""
-_FULL = 0.95
+FULL = 0.95
 """An open load beyond this leaves a closed customer a twentieth of the engine, not nothing: time slices come round."""
 
 
@@ -131,7 +131,7 @@ def closed_rates(customers: int, away_s: float, engine_s: float, open_ratio: flo
 
 def open_demand_s(engine_s: float, open_ratio: float) -> float:
     """How long the engine work of one takes beside an open load, which is what others use of the engine."""
-    return engine_s / (1 - (open_ratio if open_ratio < _FULL else _FULL))
+    return engine_s / (1 - (open_ratio if open_ratio < FULL else FULL))
 
 
 def company(customers: int, used_ratio: float, own_ratio: float) -> float:

@@ -22,26 +22,38 @@ def fresh_readings(
     taken = {reading.slot_id: reading for reading in seen.slots}
     told = seen.missing_by_name(Source.SLOT)
     strangers = _unexplained(directory, taken)
-    readings: dict[str, SlotReading | Missing] = {}
-    max_age_s = policy.max_age_s
-    for slot_id, slot in directory.slots.items():
-        reading = taken.get(slot_id)
-        if reading is not None and now_s - reading.at_s <= max_age_s:  # as nearly all are
-            readings[slot_id] = reading
-            continue
-        if reading is None and isinstance(slot.profile, Fraction) and slot_id not in told:
-            reading = _at_rest(slot, taken, strangers)
-        if reading is None:
-            readings[slot_id] = told.get(slot_id) or Missing(
-                source=Source.SLOT, name=slot_id, reason=MissingReason.NOT_SEEN
-            )
-        elif now_s - reading.at_s > max_age_s:
-            readings[slot_id] = Missing(
-                source=Source.SLOT, name=slot_id, reason=MissingReason.STALE, age_s=now_s - reading.at_s
-            )
-        else:
-            readings[slot_id] = reading
+    slots, max_age_s = directory.slots, policy.max_age_s
+    readings: dict[str, SlotReading | Missing] = {
+        slot_id: reading
+        for slot_id, reading in zip(slots, map(taken.get, slots), strict=True)
+        if reading is not None and now_s - reading.at_s <= max_age_s
+    }
+    if len(readings) < len(slots):  # nearly always all were read
+        for slot_id, slot in slots.items():
+            if slot_id not in readings:
+                readings[slot_id] = _unread(slot, taken, told, strangers, now_s, max_age_s)
     return readings, strangers
+
+
+def _unread(
+    slot: Slot,
+    taken: Mapping[str, SlotReading],
+    told: Mapping[str, Missing],
+    strangers: Collection[str],
+    now_s: float,
+    max_age_s: float,
+) -> SlotReading | Missing:
+    """Why a slot has no fresh reading of its own; or what its card's says of it."""
+    slot_id = slot.slot_id
+    reading = taken.get(slot_id)
+    if reading is None and isinstance(slot.profile, Fraction) and slot_id not in told:
+        reading = _at_rest(slot, taken, strangers)
+    if reading is None:
+        return told.get(slot_id) or Missing(source=Source.SLOT, name=slot_id, reason=MissingReason.NOT_SEEN)
+    age_s = now_s - reading.at_s
+    if age_s <= max_age_s:
+        return reading
+    return Missing(source=Source.SLOT, name=slot_id, reason=MissingReason.STALE, age_s=age_s)
 
 
 def card_id(slot: Slot) -> str:

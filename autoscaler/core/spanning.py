@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from autoscaler.core.capacity import Cards, OwnByCard, Reach, gain_beside, neighbours, own_by_card, paced, summed
+from autoscaler.core.capacity import Cards, OwnByCard, Reach, gain_beside, own_by_card, paced, summed
 from autoscaler.core.contention import Contention
 from autoscaler.core.need import choose
 from autoscaler.core.replicas import FreshReplica
@@ -197,7 +197,7 @@ def expendable(
         slot = cards.contention.directory.slots.get(placed[replica_id] or "")
         pool = None if slot is None else _type_of(types, slot).pool
         worth = 0.0 if slot is None or pool is None else round(entries[slot.gpu_key, pool].pop()[0], 2)
-        ranked.append((pool not in yields_in, worth, neighbours(cards, slot), replica_id))
+        ranked.append((pool not in yields_in, worth, cards.sharers.get(placed[replica_id] or "", 0), replica_id))
     return tuple(entry[-1] for entry in sorted(ranked))
 
 

@@ -131,6 +131,41 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CardTable:
+    """All cards of one scheduler policy that have the same number of slots: a row each, a column for each slot.
+
+    So that what slots of one card do to each other can be worked out for thousands of cards at once.
+    """
+
+    policy: SchedulerPolicy
+    gpus: tuple[str, ...]
+    """By row: the `gpu_key`."""
+    slots: tuple[str, ...]
+    """Row after row: the `slot_id`; so are `holders`, `attached` and `mosts`, see `Card`."""
+    holders: tuple[str | None, ...]
+    attached: tuple[int, ...]
+    mosts: tuple[int, ...]
+
+    @classmethod
+    def all_of(cls, cards: Mapping[str, Card]) -> "tuple[CardTable, ...]":
+        """Every card is in one table."""
+        alike: dict[tuple[SchedulerPolicy, int], list[str]] = {}
+        for gpu, card in cards.items():
+            alike.setdefault((card.gpu.policy, len(card.slots)), []).append(gpu)
+        return tuple(
+            cls(
+                policy=policy,
+                gpus=tuple(gpus),
+                slots=tuple([slot_id for gpu in gpus for slot_id in cards[gpu].slots]),
+                holders=tuple([slot.holder for gpu in gpus for slot in cards[gpu].slots.values()]),
+                attached=tuple([guests for gpu in gpus for guests in cards[gpu].attached]),
+                mosts=tuple([most for gpu in gpus for most in cards[gpu].mosts]),
+            )
+            for (policy, _), gpus in alike.items()
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Directory:
     """Every card and every slot of an inventory by name, in the order of nodes."""
 
@@ -140,6 +175,8 @@ class Directory:
     """By `slot_id`."""
     card_of: Mapping[str, str]
     """By `slot_id`: the `gpu_key` of the card it is on."""
+    tables: tuple[CardTable, ...]
+    """The same cards, those that are alike together."""
 
     @classmethod
     def of(cls, nodes: Sequence[Node]) -> "Directory":
@@ -152,7 +189,8 @@ class Directory:
                 slots[slot_id], card_of[slot_id] = slot, gpu
                 by_gpu.setdefault(gpu, {})[slot_id] = slot
         usable = {node.name for node in nodes if node.usable}
-        return cls(cards={gpu: Card.of(mine, usable) for gpu, mine in by_gpu.items()}, slots=slots, card_of=card_of)
+        cards = {gpu: Card.of(mine, usable) for gpu, mine in by_gpu.items()}
+        return cls(cards=cards, slots=slots, card_of=card_of, tables=CardTable.all_of(cards))
 
 
 class _Kept:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from autoscaler.core.capacity import Cards, Reach, expendable, gain_beside, own_by_card, reach
+from autoscaler.core.capacity import Cards, Reach, card_gains, expendable, gain_beside, own_by_card, reach, summed
 from autoscaler.core.contention import measure
 from autoscaler.core.observation import Observation, SlotReading
 from autoscaler.core.queueing import closed_rate
@@ -161,3 +161,25 @@ def test_of_fractions_that_are_worth_the_same_the_one_with_fewest_neighbours_goe
     measured = measure(stock, Observation(slots=tuple(read)), PolicySettings(), 0.0)
     made = Cards.of(stock, measured, frozenset(), frozenset())
     assert leaving(made, {"r1": "n1/a", "r2": "n2/b", "r3": "n3/c"}) == ("r2", "r1", "r3")
+
+
+@pytest.mark.parametrize("most", [2, 3, 4, 5, 6, 9])
+def test_the_best_free_slots_are_taken_however_many_have_to_be_looked_at(most: int) -> None:
+    """Three replicas, each alone on its card, and five cards with two free slots each, none like another."""
+    busy = {f"n{card}/0": 0.1 * card for card in range(8)}
+    held = [build.node(f"n{card}", card=f"GPU-{card}", held={0: f"s/w{card}"}) for card in range(3)]
+    free = [build.node(f"n{card}", slots=2, card=f"GPU-{card}") for card in range(3, 8)]
+    stock = build.inventory(*held, *free)
+    readings = [SlotReading(slot_id=slot_id, at_s=0.0, busy_ratio=ratio) for slot_id, ratio in busy.items()]
+    readings += [SlotReading(slot_id=f"n{card}/1", at_s=0.0, busy_ratio=0.0) for card in range(3, 8)]
+    made = Cards.of(
+        stock, measure(stock, Observation(slots=tuple(readings)), PolicySettings(), 0.0), frozenset(), frozenset()
+    )
+    here = [card_gains(made, DEMAND, f"GPU-{at}", range(1), own=1, own_ratio=0.1 * at)[0] for at in range(3)]
+    there = [
+        gain
+        for card in made.free[PROFILE][: max(0, most - 3)]
+        for gain in card_gains(made, DEMAND, card.gpu, range(card.slots), own=0, own_ratio=0.0)
+    ]
+    best = [*sorted(here, reverse=True), *sorted(there, reverse=True)][:most]
+    assert reached(made, *[f"n{card}/0" for card in range(3)], most=most, least=0.0).rates_per_s == summed(best)
