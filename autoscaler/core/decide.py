@@ -91,7 +91,7 @@ def _drafts(tick: Tick, state: State) -> list[Draft]:
         for model in tick.spec.by_priority
         if isinstance(deployment := tick.deployments[model.name], DeploymentSeen)
     }
-    situations = needing([(sight.situation, sight.outlook) for sight in sights.values()], tick.spec.policy)
+    situations = needing([(sight.situation, sight.prospect) for sight in sights.values()], tick.spec.policy)
     drafts = {
         name: _draft(tick, sight, situation)
         for (name, sight), situation in zip(sights.items(), situations, strict=True)

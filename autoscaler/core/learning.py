@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from autoscaler.core.contention import Contention
 from autoscaler.core.record import replace
 from autoscaler.core.rehearsal import Rehearsal
-from autoscaler.core.replicas import Arrivals, FreshReplica
-from autoscaler.core.service import Service, learn
+from autoscaler.core.replicas import Arrivals
+from autoscaler.core.service import Service
 
 WARM_UP_S = 20.0
 """A replica teaches nothing for so long after it was first seen running: caches, compilation, first batches."""
@@ -118,7 +117,3 @@ class Learned:
         if count > running and all(wish[1] != count for wish in kept):
             kept = (*kept, (now_s, count))
         return replace(self, asked=kept)
-
-    def with_service(self, fresh: Sequence[FreshReplica], contention: Contention, now_s: float) -> "Learned":
-        """Take in what warm replicas did."""
-        return replace(self, service=learn(self.service, fresh, contention, self.warm(now_s)))

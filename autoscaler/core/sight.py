@@ -1,6 +1,6 @@
 """What is seen at one tick: the fleet once, and each model with what its own replicas show.
 
-Samples enter windows, windows give signals, and what they teach of the model's replicas and its load is its outlook.
+Samples enter windows, windows give signals, and what they teach of the model's replicas and its load is its prospect.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from autoscaler.core.observation import DeploymentSeen, Missing, Observation, Po
 from autoscaler.core.record import replace
 from autoscaler.core.replicas import FreshReplica, read_replicas
 from autoscaler.core.signals import ModelSignals, read_signals
-from autoscaler.core.situation import Outlook, Situation, outlook
+from autoscaler.core.situation import Prospect, Situation, prospect
 from autoscaler.core.spec import FleetSpec, ModelSpec, PoolSpec
 from autoscaler.core.state import ModelState, State
 from vgpu.core.inventory import Inventory
@@ -54,7 +54,7 @@ class Sight:
     reset: tuple[Step, ...]
     """A step where somebody else had set the target."""
     situation: Situation
-    outlook: Outlook | None
+    prospect: Prospect | None
     placed: Mapping[str, str | None]
     """Running replicas that could be read, and their slots."""
     lives: Mapping[str, str]
@@ -100,13 +100,13 @@ def sighted(tick: Tick, spec: ModelSpec, known: ModelState | None, deployment: D
     situation = Situation(
         now_s=tick.now_s, spec=spec, policy=fleet.policy, guardrails=fleet.guardrails, signals=signals, state=state
     )
-    situation, expected = outlook(situation, fresh, tick.cards, tick.pools_of(spec))
+    situation, expected = prospect(situation, fresh, tick.cards, tick.pools_of(spec))
     return Sight(
         deployment=deployment,
         decided=decided,
         reset=reset,
         situation=situation,
-        outlook=expected,
+        prospect=expected,
         placed={replica.replica_id: replica.slot_id for replica in fresh},
         lives=lives,
     )

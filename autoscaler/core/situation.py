@@ -10,13 +10,13 @@ from autoscaler.core import spanning
 from autoscaler.core.bearable import Ability, Bearable, bearable
 from autoscaler.core.candidates import LONGEST_BACKLOG_S, late_ratio
 from autoscaler.core.capacity import Cards, Reach, reach
-from autoscaler.core.learning import Learned
+from autoscaler.core.learning import Jumps
 from autoscaler.core.need import Need, Present
 from autoscaler.core.observation import Missing, Source
 from autoscaler.core.record import replace
 from autoscaler.core.rehearsal import Rehearsal, Trial, rehearse
 from autoscaler.core.replicas import Arrivals, FreshReplica, last_arrivals
-from autoscaler.core.service import Demand
+from autoscaler.core.service import Demand, Service, learn
 from autoscaler.core.signals import ModelSignals, Signal
 from autoscaler.core.spanning import SlotOption
 from autoscaler.core.spec import GuardrailSettings, ModelSpec, PolicySettings, PoolSpec
@@ -133,12 +133,13 @@ class Situation:
         return in_flight.value / replicas >= IDLE_IN_FLIGHT or queued.value / replicas >= IDLE_QUEUED
 
 
-class Outlook(NamedTuple):
+class Prospect(NamedTuple):
     """What one model's replicas can do and what comes to them, before it is said how many it needs."""
 
     ability: Ability
-    learned: Learned
-    """With what this tick taught of cost and variation."""
+    service: Service
+    """With what this tick taught; so are `jumps`."""
+    jumps: Jumps
     offered: Signal
     rate_per_s: float
     """What comes in now: the window's rate, or that of a step seen since the last tick."""
@@ -147,31 +148,33 @@ class Outlook(NamedTuple):
     """Replicas that could be read."""
 
 
-def outlook(
+def prospect(
     situation: Situation, fresh: tuple[FreshReplica, ...], cards: Cards, pools: Sequence[PoolSpec]
-) -> tuple[Situation, Outlook | None]:
-    """Learn from this tick. A tick with a replica unread teaches nothing of the load, and there is no outlook.
+) -> tuple[Situation, Prospect | None]:
+    """Learn from this tick. A tick with a replica unread teaches nothing of the load, and there is no prospect.
 
     `pools` are those in which the model's replicas may live.
     """
     spec, policy, now_s, signals = situation.spec, situation.policy, situation.now_s, situation.signals
     news = tuple([replica for replica in fresh if replica.is_new])
-    learned = situation.state.learned.with_service(news, cards.contention, now_s)
+    learned, warm = situation.state.learned, situation.state.learned.warm(now_s)
+    service = learn(learned.service, news, cards.contention, warm)
     if len(pools) > 1:
-        situation = _typed(situation, news, learned, cards, pools)
+        situation = _typed(situation, news, warm, service, cards, pools)
     offered = signals.offered_per_s
     blind = any(gap.source is Source.REPLICA for gap in signals.gaps)
-    if blind or isinstance(offered, Missing) or not learned.service.is_known:
-        return replace(situation, state=replace(situation.state, learned=learned)), None
+    if blind or isinstance(offered, Missing) or not service.is_known:
+        return replace(situation, state=replace(situation.state, learned=replace(learned, service=service))), None
     arrivals = last_arrivals(news if len(news) == len(fresh) else ())
     jumps = learned.jumps.with_arrivals(arrivals)
     placed = _lasting(fresh, situation.state.evacuation, is_room=any(cards.free.get(pool.profile) for pool in pools))
-    demand, reached = _reached(situation, learned, cards, pools[0], placed)
+    demand, reached = _reached(situation, service, cards, pools[0], placed)
     is_heard = isinstance(signals.unanswered_per_s, Signal)  # an ingress that went silent after a leap leaps no more
     knocked_per_s = situation.state.knocks.leapt_per_s(jumps.variation) if is_heard else 0.0
-    return situation, Outlook(
+    return situation, Prospect(
         ability=Ability(spec, demand, reached, jumps.variation, learned.trust.trim),
-        learned=replace(learned, jumps=jumps),
+        service=service,
+        jumps=jumps,
         offered=offered,
         rate_per_s=max(offered.value, knocked_per_s, _leapt_per_s(arrivals, offered.value, jumps.variation)),
         horizon_s=(learned.slowest_start_s or policy.cold_start_s) + policy.window_s / 2,
@@ -179,13 +182,13 @@ def outlook(
     )
 
 
-def needing(outlooks: Sequence[tuple[Situation, Outlook | None]], policy: PolicySettings) -> list[Situation]:
-    """Work out what every model needs that has an outlook."""
-    known = [(situation, seen) for situation, seen in outlooks if seen is not None]
+def needing(prospects: Sequence[tuple[Situation, Prospect | None]], policy: PolicySettings) -> list[Situation]:
+    """Work out what every model needs that has a prospect."""
+    known = [(situation, seen) for situation, seen in prospects if seen is not None]
     bears = bearable([seen.ability for _, seen in known], policy.attainment_margin_ratio)
     trials = [
         Trial(
-            known=seen.learned.rehearsal,
+            known=situation.state.learned.rehearsal,
             at_s=situation.now_s,
             offered_per_s=seen.rate_per_s,
             horizon_s=seen.horizon_s,
@@ -195,22 +198,23 @@ def needing(outlooks: Sequence[tuple[Situation, Outlook | None]], policy: Policy
         for (situation, seen), its in zip(known, bears, strict=True)
     ]
     needs = iter(zip(bears, rehearse(trials), strict=True))
-    return [situation if seen is None else _needing(situation, seen, *next(needs)) for situation, seen in outlooks]
+    return [situation if seen is None else _needing(situation, seen, *next(needs)) for situation, seen in prospects]
 
 
-def _needing(situation: Situation, seen: Outlook, bears: Bearable, rehearsal: Rehearsal) -> Situation:
+def _needing(situation: Situation, seen: Prospect, bears: Bearable, rehearsal: Rehearsal) -> Situation:
     """The situation with the need, and with what this tick taught."""
-    offered, ability = seen.offered, seen.ability
+    offered, ability, learned = seen.offered, seen.ability, situation.state.learned
     most = min(seen.fresh, max(1, situation.spec.max_replicas))
     foretold = late_ratio(bears.rates_per_s[most], bears.limits_per_s[most], offered.value, bears.allowed_late_ratio)
-    trust = seen.learned.trust.judged(_late_ratio(situation), foretold, situation.now_s)
+    trust = learned.trust.judged(_late_ratio(situation), foretold, situation.now_s)
     present = Present(
         offered_per_s=_sure_per_s(seen.rate_per_s, situation.policy.window_s, ability.variation),
         missed_per_s=_missed_per_s(situation, offered, bears, seen.horizon_s),
     )
+    learned = replace(learned, service=seen.service, jumps=seen.jumps, rehearsal=rehearsal, trust=trust)
     return replace(
         situation,
-        state=replace(situation.state, learned=replace(seen.learned, rehearsal=rehearsal, trust=trust)),
+        state=replace(situation.state, learned=learned),
         need=law.need(rehearsal, bears, ability.demand, present=present, current=situation.current),
         demand=ability.demand,
         here=ability.reach.here,
@@ -228,17 +232,22 @@ def _lasting(fresh: Sequence[FreshReplica], evacuation: Evacuation | None, *, is
 
 
 def _typed(
-    situation: Situation, news: tuple[FreshReplica, ...], learned: Learned, cards: Cards, pools: Sequence[PoolSpec]
+    situation: Situation,
+    news: tuple[FreshReplica, ...],
+    warm: frozenset[str],
+    service: Service,
+    cards: Cards,
+    pools: Sequence[PoolSpec],
 ) -> Situation:
     """With what was learned by board, and so what each slot type is to the model."""
     state = situation.state
-    boards = spanning.with_lessons(state.boards, news, cards.contention, learned.warm(situation.now_s))
-    types = spanning.slot_options(situation.spec, pools, boards, learned.service)
+    boards = spanning.with_lessons(state.boards, news, cards.contention, warm)
+    types = spanning.slot_options(situation.spec, pools, boards, service)
     return replace(situation, state=replace(state, boards=boards), types=types)
 
 
 def _reached(
-    situation: Situation, learned: Learned, cards: Cards, pool: PoolSpec, placed: list[str | None]
+    situation: Situation, service: Service, cards: Cards, pool: PoolSpec, placed: list[str | None]
 ) -> tuple[Demand, Reach]:
     """What a batch costs, and what replicas can do where they are and on the best free slots."""
     spec, least, types = situation.spec, situation.policy.least_gain_ratio, situation.types
@@ -246,7 +255,7 @@ def _reached(
     if types:
         usual = spanning.usual_demand(types, placed, cards.contention)
         return usual, spanning.reach(cards, types, placed, most=most, least_gain_ratio=least)
-    demand = law.choose(learned.service, spec)
+    demand = law.choose(service, spec)
     return demand, reach(cards, demand, placed, pool.profile, most=most, least_gain_ratio=least)
 
 

@@ -12,7 +12,7 @@ from autoscaler.core.observation import MissingReason, SlotReading
 from autoscaler.core.replicas import FreshReplica
 from autoscaler.core.service import Service
 from autoscaler.core.signals import ModelSignals
-from autoscaler.core.situation import Situation, needing, outlook
+from autoscaler.core.situation import Situation, needing, prospect
 from autoscaler.core.spec import PolicySettings
 from tests import build
 from tests.build import absent, signals, situation
@@ -58,7 +58,7 @@ def needed(
     cards = Cards.of(STOCK, contention, frozenset(), frozenset())
     each = (offered_per_s if came_per_s is None else came_per_s) / running
     seen = [replica(index, per_s=each) for index in range(running)] if fresh is None else fresh
-    (told,) = needing([outlook(made, tuple(seen), cards, build.fleet().pools)], made.policy)
+    (told,) = needing([prospect(made, tuple(seen), cards, build.fleet().pools)], made.policy)
     return told
 
 
