@@ -9,12 +9,13 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain, repeat
+from itertools import chain
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from autoscaler.core.interference import stretches
 from autoscaler.core.observation import Missing, Observation, SlotReading
 from autoscaler.core.queueing import FULL
 from autoscaler.core.readings import card_id, fresh_readings
@@ -49,14 +50,10 @@ class GpuLoad:
 class Beside(NamedTuple):
     """One slot on its card, now: what it uses of the engine and what it meets there."""
 
-    policy: SchedulerPolicy
     own_ratio: float
     others_ratio: float
-    attached: int
-    """Guests on the card, this one included."""
-    active: int
-    """Other guests with work."""
-    most: int
+    stretch: float
+    """How many times as long its engine work takes as alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +64,7 @@ class Contention:
     gpus: Mapping[str, GpuLoad]
     directory: Directory
     """The cards and slots themselves."""
-    neighbours: Mapping[str, tuple[SchedulerPolicy, float, float, int, int, int]]
+    neighbours: Mapping[str, tuple[float, float, float]]
     """By slot: the fields of its `Beside`; only of known cards whose every slot has a reading. Plain tuples: there is
     one for every slot, and a named one takes four times as long to make."""
     used: Mapping[str, float]
@@ -217,12 +214,14 @@ def _loads(rows: _Rows, directory: Directory, policy: PolicySettings) -> list[Gp
     ]
 
 
-def _neighbours(rows: _Rows) -> Iterable[tuple[str, tuple[SchedulerPolicy, float, float, int, int, int]]]:
+def _neighbours(rows: _Rows) -> Iterable[tuple[str, tuple[float, float, float]]]:
     """What each slot meets on its card, as if every one of them had been read."""
-    table, is_active = rows.table, rows.busy > BUSY_RATIO
+    table, is_active, shape = rows.table, rows.busy > BUSY_RATIO, rows.busy.shape
     active = is_active.sum(axis=1, keepdims=True) - is_active
-    columns = (rows.busy.ravel().tolist(), rows.others.ravel().tolist(), table.attached, active.ravel().tolist())
-    return zip(table.slots, zip(repeat(table.policy), *columns, table.mosts, strict=False), strict=True)
+    attached, most = np.array(table.attached).reshape(shape), np.array(table.mosts).reshape(shape)
+    waits = stretches(table.policy, rows.others, rows.busy, attached, most, active)
+    columns = [column.ravel().tolist() for column in (rows.busy, rows.others, waits)]
+    return zip(table.slots, zip(*columns, strict=True), strict=True)
 
 
 def _used(rows: _Rows, directory: Directory) -> Iterable[tuple[str, float]]:

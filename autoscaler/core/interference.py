@@ -4,23 +4,24 @@ Best effort hands the engine round among those with work, equal share among all 
 that the profile allows. The engine is one processor-sharing station; a replica between two batches is away from it.
 """
 
-from autoscaler.core.queueing import closed_rate, company
+import numpy as np
+
+from autoscaler.core.queueing import Floats, Ints, closed_rate, companies
 from vgpu.core.share import SchedulerPolicy
 
-_BEST_EFFORT = SchedulerPolicy.BEST_EFFORT  # asked of thousands of replicas in a tick: a look at an enum takes 0.1 µs
 
+def stretches(  # each is one number of the formula
+    policy: SchedulerPolicy, others_ratios: Floats, own_ratios: Floats, attached: Ints, most: Ints, active: Ints
+) -> Floats:
+    """How many times as long each slot's engine work takes as alone on its card, at least 1. All of one shape.
 
-def stretch(  # each is one number of the formula
-    policy: SchedulerPolicy, others_ratio: float, own_ratio: float, attached: int, most: int, active: int
-) -> float:
-    """How many times as long a slot's engine work takes as alone on the card, at least 1.
-
-    others_ratio, own_ratio  the part of the engine that the card's other slots use, and this one
+    others_ratios, own_ratios  the part of the engine that the card's other slots use, and this one
     attached, most, active  guests on the card, guests the profile allows, other guests with work now
     """
-    if policy is _BEST_EFFORT:
-        return 1.0 + company(active, others_ratio, own_ratio)
-    return float(max(1, most if policy is SchedulerPolicy.FIXED_SHARE else attached))
+    if policy is SchedulerPolicy.BEST_EFFORT:
+        return 1.0 + companies(active, others_ratios, own_ratios)
+    guests = most if policy is SchedulerPolicy.FIXED_SHARE else attached
+    return np.maximum(1, guests).astype(float)
 
 
 def card_rate(  # noqa: PLR0913  # each is one number of the formula

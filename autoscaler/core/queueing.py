@@ -134,14 +134,18 @@ def open_demand_s(engine_s: float, open_ratio: float) -> float:
     return engine_s / (1 - (open_ratio if open_ratio < FULL else FULL))
 
 
-def company(customers: int, used_ratio: float, own_ratio: float) -> float:
-    """How many of `customers` one more finds at an engine, on average, when it comes there.
+def companies(customers: Ints, used_ratios: Floats, own_ratios: Floats) -> Floats:
+    """How many of `customers` one more finds at an engine, on average, when it comes there; of several engines.
 
-    Together they use `used_ratio` of it beside the one who uses `own_ratio`. From that follows how long they are away
+    Together they use `used_ratios` of it beside the one who uses `own_ratios`. From that follows how long they are away
     between two visits, each the same; and by the arrival theorem the newcomer finds what would be there without it.
-    Inputs are rounded to hundredths so that answers can be remembered.
+    Ratios are rounded to hundredths so that answers can be remembered.
     """
-    return _company(customers, round(used_ratio * 100), round(own_ratio * 100))
+    used, own = np.rint(used_ratios * 100).astype(int), np.rint(own_ratios * 100).astype(int)
+    asked, places = np.unique(customers << 40 | used << 20 | own, return_inverse=True)
+    mask = (1 << 20) - 1
+    each = zip((asked >> 40).tolist(), (asked >> 20 & mask).tolist(), (asked & mask).tolist(), strict=True)
+    return np.array([_company(*numbers) for numbers in each])[places.ravel()].reshape(used.shape)
 
 
 @lru_cache(maxsize=65536)

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from autoscaler.core.contention import Contention
-from autoscaler.core.interference import stretch
 from autoscaler.core.replicas import FreshReplica
 
 MEMORY_BATCHES = 3000.0
@@ -143,15 +142,14 @@ def learn(service: Service, fresh: Iterable[FreshReplica], contention: Contentio
             continue
         # No device reading: the whole time counts as the engine's, as if this replica were alone.
         solo_s = engine_s = busy_s / batches
-        card = neighbours.get(replica.slot_id or "")
-        if card is not None:
-            policy, own_ratio, others_ratio, attached, active, most = card
+        beside = neighbours.get(replica.slot_id or "")
+        if beside is not None:
+            own_ratio, others_ratio, stretch = beside
             if others_ratio > TELLING_RATIO:
                 continue
             device_s = own_ratio * (last.at_s - first.at_s) / batches
             engine_s = device_s if device_s < solo_s else solo_s
-            waits = stretch(policy, others_ratio, own_ratio, attached, most, active)
-            alone_s = solo_s - (waits - 1) * engine_s
+            alone_s = solo_s - (stretch - 1) * engine_s
             solo_s = alone_s if alone_s > engine_s else engine_s
         lessons.append((float(batches), answered / batches, solo_s, engine_s))
     return service.with_lessons(lessons) if lessons else service

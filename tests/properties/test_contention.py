@@ -2,10 +2,12 @@
 
 from itertools import pairwise
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.core.contention import BUSY_RATIO, measure
+from autoscaler.core.interference import stretches
 from autoscaler.core.observation import Observation, SlotReading
 from autoscaler.core.pace import firsts_per_s, gains_per_s
 from autoscaler.core.service import Demand
@@ -72,7 +74,9 @@ def test_sums_are_those_of_one_slot_after_the_other(busy: list[float], before: l
         assert beside is not None
         others = [*busy[:at], *busy[at + 1 :]]
         assert (beside.own_ratio, beside.others_ratio) == (own, added(others))
-        assert beside.active == sum(ratio > BUSY_RATIO for ratio in others)
+        active = np.array([sum(ratio > BUSY_RATIO for ratio in others)])
+        none, ratios = np.array([0]), np.array([[added(others)], [own]])
+        assert beside.stretch == stretches(SchedulerPolicy.BEST_EFFORT, *ratios, none, none, active)[0]
 
 
 def added(ratios: list[float]) -> float:

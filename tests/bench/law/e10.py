@@ -16,9 +16,11 @@ from autoscaler.core import service as core_service
 from autoscaler.core import situation as core_situation
 from autoscaler.core.bearable import PROMISE_RATIO, Ability, Bearable
 from autoscaler.core.candidates import late_ratio
+from autoscaler.core.contention import Contention
 from autoscaler.core.decide import decide
 from autoscaler.core.decision import Action
 from autoscaler.core.observation import ReplicaSample
+from autoscaler.core.replicas import FreshReplica
 from autoscaler.core.state import State
 from autoscaler.sim.controller import INTERVAL_S, View
 from autoscaler.sim.demand import Demand, draw
@@ -71,7 +73,7 @@ class Listening:
     def tick(self, view: View) -> Sequence[Action]:
         self._waits, self._capacity = [], []
         with (
-            _heard(core_service, "stretch", self._hear_stretch),
+            _heard(core_situation, "learn", self._hear_stretches),
             _heard(core_situation, "bearable", self._hear_capacity),
         ):
             self._state, plan = decide(view.spec, self._state, view.seen, view.inventory, view.now_s)
@@ -81,8 +83,13 @@ class Listening:
     def reset(self) -> None:
         self._state = State()
 
-    def _hear_stretch(self, told: float, *_: Any, **__: Any) -> None:
-        self._waits.append(told)
+    def _hear_stretches(
+        self, _: Any, __: Any, fresh: Sequence[FreshReplica], contention: Contention, warm: frozenset[str]
+    ) -> None:
+        beside = [contention.beside(each.slot_id or "") for each in fresh if each.replica_id in warm]
+        self._waits += [
+            each.stretch for each in beside if each is not None and each.others_ratio <= core_service.TELLING_RATIO
+        ]
 
     def _hear_capacity(self, told: list[Bearable], abilities: Sequence[Ability], *_: Any) -> None:
         self._capacity += [(bears, ability.demand) for bears, ability in zip(told, abilities, strict=True)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoscaler.core.contention import Contention, GpuLoad, measure
+from autoscaler.core.contention import Beside, Contention, GpuLoad, measure
 from autoscaler.core.observation import Missing, MissingReason, Observation, SlotReading, Source
 from autoscaler.core.spec import PolicySettings
 from tests import build
@@ -196,9 +196,7 @@ def test_a_fraction_without_a_process_on_a_card_that_was_read_uses_nothing() -> 
     )
     seen = measure(stock, Observation(slots=readings), PolicySettings(), 1.0)
     assert seen.readings["n1/b1"] == SlotReading(slot_id="n1/b1", at_s=0, busy_ratio=0.0)
-    beside = seen.beside("n1/w1")
-    assert beside is not None
-    assert (beside.own_ratio, beside.others_ratio, beside.attached) == (0.6, 0.0, 2)
+    assert seen.beside("n1/w1") == Beside(own_ratio=0.6, others_ratio=0.0, stretch=1.0)
 
 
 def test_a_fraction_on_a_card_that_nobody_read_is_unknown() -> None:

@@ -1,14 +1,23 @@
 """What neighbours on a card cost, by its policy."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.core.interference import card_rate, stretch
+from autoscaler.core.interference import card_rate, stretches
 from autoscaler.core.queueing import closed_rate
 from vgpu.core.share import SchedulerPolicy
 
 BEST, EQUAL, FIXED = SchedulerPolicy.BEST_EFFORT, SchedulerPolicy.EQUAL_SHARE, SchedulerPolicy.FIXED_SHARE
+
+
+def stretch(
+    policy: SchedulerPolicy, others_ratio: float, *, own_ratio: float, attached: int, most: int, active: int
+) -> float:
+    """That of one slot."""
+    ratios, counts = np.array([[others_ratio], [own_ratio]]), np.array([[attached], [most], [active]])
+    return float(stretches(policy, *ratios, *counts)[0])
 
 
 @pytest.mark.parametrize(
@@ -44,6 +53,26 @@ def test_neighbours_stretch_the_work_by_a_turn_for_each_at_most(active: int, oth
     told = stretch(BEST, others, own_ratio=own, attached=active + 1, most=active + 1, active=active)
     more = stretch(BEST, min(1.0, others + 0.05), own_ratio=own, attached=active + 1, most=active + 1, active=active)
     assert 1.0 <= told <= more <= 1.0 + active
+
+
+@pytest.mark.parametrize("policy", SchedulerPolicy)
+def test_many_slots_are_told_what_each_is_told_alone(policy: SchedulerPolicy) -> None:
+    others, own = np.array([[0.0, 0.105], [2.5, 0.5]]), np.array([[0.3, 0.1], [0.115, 0.5]])
+    attached, most, active = np.array([[2, 2], [30, 4]]), np.array([[4, 4], [2, 32]]), np.array([[0, 1], [29, 1]])
+    told = stretches(policy, others, own, attached, most, active)
+    places = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    alone = [
+        stretch(
+            policy,
+            others[place],
+            own_ratio=own[place],
+            attached=attached[place],
+            most=most[place],
+            active=active[place],
+        )
+        for place in places
+    ]
+    assert [told[place] for place in places] == alone
 
 
 def rate(policy: SchedulerPolicy, replicas: int, *, others_ratio: float = 0.0, attached: int = 1) -> float:

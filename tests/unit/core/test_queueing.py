@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.core.queueing import Tolerance, busy_ratios, closed_rate, company, late_ratio, waiting_ratio
+from autoscaler.core.queueing import Tolerance, busy_ratios, closed_rate, companies, late_ratio, waiting_ratio
 
 PATIENCE = 5.0
 
@@ -140,6 +140,11 @@ def test_one_engine_gives_no_more_than_its_share_and_each_customer_adds_less(
 
 def test_an_open_load_stretches_the_engine_part() -> None:
     assert closed_rate(1, 0.04, 0.03, open_ratio=0.5) == pytest.approx(1 / (0.04 + 0.06))
+
+
+def company(customers: int, used_ratio: float, own_ratio: float) -> float:
+    """At one engine."""
+    return float(companies(np.array([customers]), np.array([used_ratio]), np.array([own_ratio]))[0])
 
 
 @pytest.mark.parametrize(
