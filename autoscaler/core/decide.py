@@ -165,11 +165,7 @@ def _wanted(situation: Situation, recommendations: tuple[Recommendation, ...]) -
 
 
 def _want(tick: Tick, draft: Draft, shared: Shares) -> Want:
-    lives, going = draft.lives, set[str]()
-    if draft.types:
-        left = draft.state.running - len(draft.leaving) - draft.count
-        going.update(_victims(tick, draft, draft.count)[: max(0, left)])
-    return Want(
+    want = Want(
         model=draft.spec.name,
         pool=draft.spec.pool,
         profile=tick.specs[draft.spec.pool].profile,
@@ -180,12 +176,19 @@ def _want(tick: Tick, draft: Draft, shared: Shares) -> Want:
         demand=draft.demand,
         placed=tuple(draft.placed.values()),
         least_gain_ratio=tick.spec.policy.least_gain_ratio,
+        leaving=len(draft.leaving),
+    )
+    if not draft.types:
+        return want
+    going = set(_victims(tick, draft, draft.count)[: max(0, draft.state.running - len(draft.leaving) - draft.count)])
+    changes = shared.changes.get(draft.spec.name, {})
+    return replace(
+        want,
         types=draft.types,
-        lives=Counter([pool for replica_id, pool in lives.items() if replica_id not in going]),
+        lives=Counter([pool for replica_id, pool in draft.lives.items() if replica_id not in going]),
         meant=draft.state.spread,
         shunned=frozenset([pool for pool, until_s in draft.state.shunned.items() if until_s > tick.now_s]),
-        room={pool: max(0, change) for pool, change in shared.changes.get(draft.spec.name, {}).items()},
-        leaving=len(draft.leaving),
+        room={pool: max(0, change) for pool, change in changes.items()},
     )
 
 

@@ -85,8 +85,8 @@ def with_sample(window: Window, sample: ReplicaSample, span_s: float) -> Window:
     if not sample.counters.follows(last.counters):
         return (sample,)
     since_s = at_s - span_s
-    if window[0].at_s < since_s:
-        window = _since(window, since_s)
+    if window[0].at_s < since_s:  # nearly always that one alone
+        window = _since(window, since_s) if len(window) > 1 and window[1].at_s < since_s else window[1:]
     return (*window, sample)
 
 
