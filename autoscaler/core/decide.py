@@ -18,7 +18,7 @@ from autoscaler.core.observation import DeploymentSeen, Missing, MissingReason, 
 from autoscaler.core.placement import Grant, Want, place_models
 from autoscaler.core.record import replace
 from autoscaler.core.sight import Sight, Tick, look, sighted
-from autoscaler.core.situation import Situation, needing
+from autoscaler.core.situation import Situation, needing, prospect
 from autoscaler.core.spanning import SlotOption, slot_options
 from autoscaler.core.spec import FleetSpec, ModelSpec
 from autoscaler.core.state import Evacuation, ModelState, State
@@ -84,14 +84,18 @@ def _yielding(draft: Draft, shared: Shares, now_s: float) -> Draft:
 def _drafts(tick: Tick, state: State) -> list[Draft]:
     """What each model would have; models of which nothing at all is known are left out.
 
-    All are looked at before the first is decided on: their needs are worked out for the whole fleet at once.
+    One step after the other for all of them: their needs are worked out for the whole fleet at once.
     """
     sights = {
         model.name: sighted(tick, model, state.models.get(model.name), deployment)
         for model in tick.spec.by_priority
         if isinstance(deployment := tick.deployments[model.name], DeploymentSeen)
     }
-    situations = needing([(sight.situation, sight.prospect) for sight in sights.values()], tick.spec.policy)
+    prospects = [
+        prospect(sight.situation, sight.fresh, tick.cards, tick.pools_of(sight.situation.spec))
+        for sight in sights.values()
+    ]
+    situations = needing(prospects, tick.spec.policy)
     drafts = {
         name: _draft(tick, sight, situation)
         for (name, sight), situation in zip(sights.items(), situations, strict=True)
@@ -104,13 +108,13 @@ def _drafts(tick: Tick, state: State) -> list[Draft]:
 
 def _draft(tick: Tick, sight: Sight, situation: Situation) -> Draft:
     """Recommend and guard."""
-    spec, signals = situation.spec, situation.signals
+    spec, signals, placed = situation.spec, situation.signals, {each.replica_id: each.slot_id for each in sight.fresh}
     situation = evidence.taught(situation)
     recommendations = policy.recommend(situation)
     situation = replace(situation, state=evidence.with_need(situation, recommendations))
     wanted = _wanted(situation, recommendations)
     steps = (*sight.reset, wanted, *guardrails.apply(situation, wanted.after))
-    slots, profile = tuple(sight.placed.values()), tick.specs[spec.pool].profile
+    slots, profile = tuple(placed.values()), tick.specs[spec.pool].profile
     moved, moving = move(situation, steps[-1].after, tick.cards, slots, profile)
     others = foreign.step(situation, sight.deployment, steps[-1].after)
     steps = (*steps, *(step for step in (moving, others) if step))
@@ -125,7 +129,7 @@ def _draft(tick: Tick, sight: Sight, situation: Situation) -> Draft:
         claim=claimed if claimed.floor == situation.floor else replace(claimed, floor=situation.floor),
         recommendations=recommendations,
         signals=signals,
-        placed=sight.placed,
+        placed=placed,
         demand=situation.demand,
         here=situation.here,
         types=situation.types,

@@ -1,6 +1,6 @@
 """What is seen at one tick: the fleet once, and each model with what its own replicas show.
 
-Samples enter windows, windows give signals, and what they teach of the model's replicas and its load is its prospect.
+Samples enter windows, and windows give signals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from autoscaler.core.observation import DeploymentSeen, Missing, Observation, Po
 from autoscaler.core.record import replace
 from autoscaler.core.replicas import FreshReplica, read_replicas
 from autoscaler.core.signals import ModelSignals, read_signals
-from autoscaler.core.situation import Prospect, Situation, prospect
+from autoscaler.core.situation import Situation
 from autoscaler.core.spec import FleetSpec, ModelSpec, PoolSpec
 from autoscaler.core.state import ModelState, State
 from vgpu.core.inventory import Inventory
@@ -54,9 +54,8 @@ class Sight:
     reset: tuple[Step, ...]
     """A step where somebody else had set the target."""
     situation: Situation
-    prospect: Prospect | None
-    placed: Mapping[str, str | None]
-    """Running replicas that could be read, and their slots."""
+    fresh: tuple[FreshReplica, ...]
+    """Running replicas that could be read."""
     lives: Mapping[str, str]
     """Of a model on several slot types: its running replicas and their pools."""
 
@@ -89,7 +88,7 @@ def look(spec: FleetSpec, state: State, seen: Observation, inventory: Inventory,
 
 
 def sighted(tick: Tick, spec: ModelSpec, known: ModelState | None, deployment: DeploymentSeen) -> Sight:
-    """Read one model's replicas and learn from them."""
+    """Read one model's replicas."""
     fleet = tick.spec
     state = known or ModelState.start(spec, deployment.target, tick.now_s)
     reset = foreign.reset_step(deployment, state)
@@ -100,14 +99,12 @@ def sighted(tick: Tick, spec: ModelSpec, known: ModelState | None, deployment: D
     situation = Situation(
         now_s=tick.now_s, spec=spec, policy=fleet.policy, guardrails=fleet.guardrails, signals=signals, state=state
     )
-    situation, expected = prospect(situation, fresh, tick.cards, tick.pools_of(spec))
     return Sight(
         deployment=deployment,
         decided=decided,
         reset=reset,
         situation=situation,
-        prospect=expected,
-        placed={replica.replica_id: replica.slot_id for replica in fresh},
+        fresh=fresh,
         lives=lives,
     )
 
