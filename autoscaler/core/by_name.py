@@ -1,12 +1,11 @@
 """What is asked of an observation by name, more than once in a tick, found without a walk through all that was seen."""
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from autoscaler.core.observation import DeploymentSeen, IngressSample, Missing, Source
-
-_RUNNING = "running"  # the state as its module, which needs this one, calls it
 
 
 class Names(NamedTuple):
@@ -37,6 +36,11 @@ class ByName:
         except AttributeError:
             ingress = {sample.model: sample for sample in reversed(self.ingress)}
             missing = {(each.source, each.name): each for each in reversed(self.missing)}
-            lived_in = [each.worker for seen in self.deployments for each in seen.replicas if each.state == _RUNNING]
-            object.__setattr__(self, "_names", Names(ingress, missing, frozenset(lived_in)))
+            lived_in = frozenset(chain.from_iterable([seen.lived_in for seen in self.deployments]))
+            object.__setattr__(self, "_names", Names(ingress, missing, lived_in))
             return self._names
+
+    @property
+    def lived_in(self) -> frozenset[str | None]:
+        """Workers in which a replica runs, whether or not it could be read."""
+        return self.names.lived_in

@@ -183,6 +183,12 @@ class DeploymentSeen:
         return sum(replica.state is state for replica in self.replicas)
 
     @property
+    def lived_in(self) -> list[str | None]:
+        """Workers in which a replica runs."""
+        running = ReplicaState.RUNNING
+        return [replica.worker for replica in self.replicas if replica.state is running]
+
+    @property
     def running_ids(self) -> tuple[str, ...]:
         running = ReplicaState.RUNNING  # thousands in a tick: a list is made and sorted in half of a generator's time
         return tuple(sorted([replica.replica_id for replica in self.replicas if replica.state is running]))
@@ -243,11 +249,6 @@ class Observation(ByName):
     slots: tuple[SlotReading, ...] = ()
     ingress: tuple[IngressSample, ...] = ()
     missing: tuple[Missing, ...] = ()
-
-    @property
-    def lived_in(self) -> frozenset[str | None]:
-        """Workers in which a replica runs, whether or not it could be read."""
-        return self.names.lived_in
 
     def why_missing(self, source: Source, name: str) -> Missing:
         """The reason given for an absent reading, or NOT_SEEN when none was."""

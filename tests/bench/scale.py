@@ -1,8 +1,9 @@
 """How long one tick takes and how much memory it needs, from 10 to 1,000 nodes: `python -m tests.bench.scale`.
 
-Eight slots a node, all of one card; half as many models as nodes. At rest every slot is held and nothing changes.
-Growing: half of the slots are free, and the load of every model rises at every tick. Short: the same with no slot free,
-so that models yield to one another. Each size runs in a process of its own, learns first, and is then timed over
+Eight slots a node, all of one card; half as many models as nodes. At rest every slot is held and the load stays; most
+models would do with fewer replicas, and as the fleet obeys nothing, each tick decides that fall anew. Growing: half of
+the slots are free, and the load of every model rises at every tick. Short: the same with no slot free, so that models
+yield to one another. Each size runs in a process of its own, learns first, and is then timed over
 consecutive ticks with new readings. One core, called as the live loop calls it: the cyclic collector waits until the
 plan is made; what it then takes to look at the young records is said beside. Building the readings does not count. A
 1,000-node fleet is modelled here, never measured on one.
