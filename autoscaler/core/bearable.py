@@ -81,7 +81,7 @@ def bearable(abilities: Sequence[Ability], attainment_margin_ratio: float) -> li
             Bearable(
                 rates_per_s=(*[-1.0] * none, *accumulate(its, max)),
                 limits_per_s=limits_per_s,
-                slack_s=max(0.05 * objective_s, objective_s - batch_s(each.demand, limits_per_s[-1] / most)),
+                slack_s=max(0.05 * objective_s, objective_s - each.demand.items / (limits_per_s[-1] / most)),
                 allowed_late_ratio=allowed,
             )
         )
@@ -104,13 +104,12 @@ def _borne_per_s(abilities: Sequence[Ability], limits: Sequence[tuple[float, ...
     lone_s, full_s = counts / (lone_per_s / doubts[owners]), counts / full_per_s
     slowing_s = full_s - lone_s
     tolerances = [Tolerance.of((each.variation + SERVICE_VARIATION) / 2, allowed) for each in abilities]
-    # As `batch_s`, of each model.
     objectives_s = np.array([each.spec.objective_p95_ms / 1000 for each in abilities])[owners]
     items = np.array([each.demand.items for each in abilities])[owners]
-    waits = np.where(items <= 1, 1.0, 1.5)
 
     def busy(where: npt.NDArray[np.intp], pace_s: Floats) -> Floats:
-        patience = objectives_s[where] / (items[where] / (1 / pace_s) * waits[where])
+        # In batches: what a request waits for the batch before its own is part of what every group makes wait.
+        patience = objectives_s[where] / (items[where] / (1 / pace_s))
         return busy_ratios(counts[where], patience, owners[where], tolerances)
 
     busy_ratio = busy(np.arange(len(counts)), full_s)
@@ -123,9 +122,3 @@ def _borne_per_s(abilities: Sequence[Ability], limits: Sequence[tuple[float, ...
     in_reach = np.array([each.demand.solo_s < each.spec.objective_p95_ms / 1000 for each in abilities])
     rates: list[float] = np.where(in_reach[owners], borne_per_s, OUT_OF_REACH_BUSY_RATIO * full_per_s).tolist()
     return rates
-
-
-def batch_s(demand: Demand, rate_per_s: float) -> float:
-    """How long a request is on a replica that gets through so many a second, its wait for the batch before included."""
-    service_s = demand.items / rate_per_s
-    return service_s if demand.items <= 1 else 1.5 * service_s

@@ -7,7 +7,6 @@ from autoscaler.core.bearable import (
     OUT_OF_REACH_BUSY_RATIO,
     Ability,
     Bearable,
-    batch_s,
     bearable,
 )
 from autoscaler.core.capacity import Reach
@@ -70,9 +69,15 @@ def test_the_reserve_of_the_promise() -> None:
     assert borne(margin=0.0).allowed_late_ratio == pytest.approx(0.05)
 
 
-def test_a_request_waits_half_a_batch_before_its_own() -> None:
-    assert batch_s(DEMAND, 25.0) == pytest.approx(0.040)
-    assert batch_s(Demand(away_s=0.02, engine_s=0.02, items=4.0), 100.0) == pytest.approx(0.060)
+def test_a_batch_is_served_as_a_lone_request_that_takes_as_long() -> None:
+    """It brings more requests, and the wait for the batch before is the wait that any group makes."""
+    four = Demand(away_s=0.02, engine_s=0.02, items=4.0)
+    fourfold = Reach(
+        rates_per_s=tuple(4 * rate for rate in RATES), lone_per_s=tuple(4 * rate for rate in RATES), useful=4, slots=8
+    )
+    (batched,) = bearable([Ability(SPEC, four, fourfold, 1.0, 1.0)], 0.5)
+    assert batched.rates_per_s[1:] == tuple(pytest.approx(4 * rate) for rate in borne().rates_per_s[1:])
+    assert batched.slack_s == pytest.approx(borne().slack_s)
 
 
 def test_the_batch_leaves_half_of_the_objective_for_waiting() -> None:
