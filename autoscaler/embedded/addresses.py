@@ -2,6 +2,8 @@
 
 import socket
 from dataclasses import dataclass, fields
+from itertools import islice
+from random import SystemRandom
 
 from autoscaler.refusal import Refused
 
@@ -45,6 +47,10 @@ class Ports:
 DEFAULTS = {"http": 8000, "api": 6443, "dashboard": 8265, "autoscaler": 9106}
 
 
+_UNASKED = range(20_000, 32_768)
+"""Above the ports of Ray's workers (10002 to 19999), below those of outgoing connections (Linux: 32768 to 60999)."""
+
+
 def choose(wanted: dict[str, int]) -> Ports:
     """The wanted ports, and free ones for the rest. Raises `PortsInUse` listing every wanted port that is not free."""
     numbers = list(wanted.values())
@@ -80,12 +86,7 @@ def _why_not(port: int, times_wanted: int) -> str | None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Distinct free ports; all are held until the last is found, or the kernel might give one twice."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Distinct ports that are free now, drawn from those that neither the kernel nor Ray gives away unasked: a process
+    that starts, or starts anew, minutes later must still find its own free."""
+    free = (port for port in SystemRandom().sample(_UNASKED, len(_UNASKED)) if _why_not(port, 1) is None)
+    return list(islice(free, count))

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from dataclasses import astuple
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +77,9 @@ def test_a_port_that_was_just_given_up_can_be_had() -> None:
 
 def test_the_ports_people_type_have_defaults() -> None:
     assert addresses.DEFAULTS == {"http": 8000, "api": 6443, "dashboard": 8265, "autoscaler": 9106}
+
+
+def test_ports_are_not_those_that_outgoing_connections_take() -> None:
+    """A process that starts anew would find its port taken by whoever was given it meanwhile."""
+    first, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    assert max(astuple(choose({}))) < int(first)
